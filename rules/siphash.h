@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast short-input PRF", 2012).
+// Own code: libcrypto offers it only behind EVP_MAC, at ten times the cost of the hash itself.
+// Pure: no allocation, no state, usable from any thread.
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t siphash64(const uint8_t key[static 16], const void *data, size_t len);
+void siphash128(const uint8_t key[static 16], const void *data, size_t len, uint64_t ret_hash[2]);
