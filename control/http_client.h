@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// Outgoing HTTP: libcurl's multi interface on the event loop.
+//
+// Thread: the event loop. Callbacks run on it, never inside http_client_request.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct http_client;
+struct protect;
+
+struct http_tls {
+	const char *ca_file;   // NULL: the system's
+	const char *cert_file; // client certificate, PEM or PKCS#12 (".p12"); NULL: none
+	const char *key_file;
+	const char *key_password_file;
+};
+
+// How to reach one service; the strings are borrowed for the life of the client.
+struct http_service {
+	const char *name;     // "thehive:soc", "f5xc": dependency for derived protections, metrics
+	const char *base_url; // with its path, without a final slash
+	const char *authorization; // whole header value, or NULL; never logged
+	const char *const *headers; // further "Name: value", NULL-terminated; or NULL
+	const char *proxy; // NULL: none
+	struct http_tls tls;
+	uint32_t timeout_ms;	    // whole request (default 30,000)
+	uint32_t connect_timeout_ms; // default 5,000
+	size_t max_body;	    // an answer beyond it fails with -EFBIG (default 64 MiB)
+	double max_per_second;	    // 0: no limit; else requests wait their turn
+};
+
+struct http_answer {
+	int error;  // 0, or -errno: -ETIMEDOUT, -ECONNREFUSED, -EFBIG, -EPROTO (cut short), …
+	char error_text[160];
+	long status; // 0 where there was no answer
+	const char *body; // NUL-terminated for convenience; live until the callback returns
+	size_t body_len;
+	long retry_after; // seconds; -1: header absent
+	char content_type[64];
+	char x_total[24]; // header X-Total of TheHive, "" where absent
+};
+
+typedef void (*http_answer_cb)(void *ctx, const struct http_answer *);
+
+// `protect` may be NULL; else each address really connected to is noted as a derived protection.
+int http_client_create(
+	struct event_base *,
+	const struct http_service *,
+	struct protect *,
+	struct http_client **ret_client
+);
+// Pending requests end without a callback.
+void http_client_free(struct http_client *);
+
+// method "GET", "POST", "PUT", "PATCH", "DELETE"; path begins with "/"; body NULL: none (copied;
+// sent as application/json). Returns 0, or -errno where the request could not be queued. No
+// redirects are followed.
+int http_client_request(
+	struct http_client *,
+	const char *method,
+	const char *path,
+	const char *body,
+	size_t body_len,
+	http_answer_cb,
+	void *ctx
+);
+size_t http_client_pending(const struct http_client *);
+
+struct http_client_counters {
+	uint64_t requests, failures; // failures: no answer at all
+	uint64_t status[6];	     // [1] 1xx … [5] 5xx
+	int64_t last_ok_ms;	     // milliseconds since the epoch; 0 never
+};
+void http_client_counters(const struct http_client *, struct http_client_counters *ret_counters);
