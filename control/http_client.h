@@ -16,7 +16,7 @@ struct http_client;
 struct protect;
 
 struct http_tls {
-	const char *ca_file;   // NULL: the system's
+	const char *ca_file; // NULL: the system's
 	const char *cert_file; // client certificate, PEM or PKCS#12 (".p12"); NULL: none
 	const char *key_file;
 	const char *key_password_file;
@@ -24,20 +24,20 @@ struct http_tls {
 
 // How to reach one service; the strings are borrowed for the life of the client.
 struct http_service {
-	const char *name;     // "thehive:soc", "f5xc": dependency for derived protections, metrics
+	const char *name; // "thehive:soc", "f5xc": dependency for derived protections, metrics
 	const char *base_url; // with its path, without a final slash
 	const char *authorization; // whole header value, or NULL; never logged
 	const char *const *headers; // further "Name: value", NULL-terminated; or NULL
 	const char *proxy; // NULL: none
 	struct http_tls tls;
-	uint32_t timeout_ms;	    // whole request (default 30,000)
+	uint32_t timeout_ms; // whole request (default 30,000)
 	uint32_t connect_timeout_ms; // default 5,000
-	size_t max_body;	    // an answer beyond it fails with -EFBIG (default 64 MiB)
-	double max_per_second;	    // 0: no limit; else requests wait their turn
+	size_t max_body; // an answer beyond it fails with -EFBIG (default 64 MiB)
+	double max_per_second; // 0: no limit; else requests wait their turn
 };
 
 struct http_answer {
-	int error;  // 0, or -errno: -ETIMEDOUT, -ECONNREFUSED, -EFBIG, -EPROTO (cut short), …
+	int error; // 0, or -errno: -ETIMEDOUT, -ECONNREFUSED, -EFBIG, -EPROTO (cut short), …
 	char error_text[160];
 	long status; // 0 where there was no answer
 	const char *body; // NUL-terminated for convenience; live until the callback returns
@@ -75,7 +75,7 @@ size_t http_client_pending(const struct http_client *);
 
 struct http_client_counters {
 	uint64_t requests, failures; // failures: no answer at all
-	uint64_t status[6];	     // [1] 1xx … [5] 5xx
-	int64_t last_ok_ms;	     // milliseconds since the epoch; 0 never
+	uint64_t status[6]; // [1] 1xx … [5] 5xx
+	int64_t last_ok_ms; // milliseconds since the epoch; 0 never
 };
 void http_client_counters(const struct http_client *, struct http_client_counters *ret_counters);

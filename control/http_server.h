@@ -12,6 +12,7 @@
 #include "control/tokens.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,9 +24,9 @@ struct http_request;
 // One row of the table: what a route is, and who may call it. Every route is in a table.
 struct http_route {
 	const char *method; // "GET", …
-	const char *path;   // exact, or with one final "{}": "/v1/entries/{}" (the rest, decoded)
-	enum role role;	    // least role; ROLE_NONE: anybody
-	size_t max_body;    // 0: no body accepted
+	const char *path; // exact, or with one final "{}": "/v1/entries/{}" (the rest, decoded)
+	enum role role; // least role; ROLE_NONE: anybody
+	size_t max_body; // 0: no body accepted
 	void (*handler)(void *ctx, struct http_request *);
 	const char *help;
 };
@@ -34,7 +35,7 @@ struct http_route {
 struct http_caller {
 	enum role role;
 	char name[128]; // "uid 1000 (alice)", "token soc-hook@192.0.2.1": the audit's actor
-	uint32_t uid;	// of the Unix socket's peer; UINT32_MAX for TCP
+	uint32_t uid; // of the Unix socket's peer; UINT32_MAX for TCP
 };
 
 const struct http_caller *http_request_caller(const struct http_request *);
@@ -58,12 +59,12 @@ void http_stream_end(struct http_request *);
 
 struct http_server_conf {
 	const char *unix_path; // mode 0660
-	const char *listen;    // "127.0.0.1:8080", or NULL
+	const char *listen; // "127.0.0.1:8080", or NULL
 	const char *tls_cert_file, *tls_key_file; // NULL: no TLS
-	uint32_t max_connections;	// default 512
+	uint32_t max_connections; // default 512
 	uint32_t max_connections_per_address; // default 64
-	uint32_t deadline_ms;		// default 10,000
-	uint32_t hooks_per_second;	// per address, default 500; beyond: 429
+	uint32_t deadline_ms; // default 10,000
+	uint32_t hooks_per_second; // per address, default 500; beyond: 429
 };
 
 int http_server_create(
@@ -75,9 +76,7 @@ int http_server_create(
 );
 void http_server_free(struct http_server *);
 // The table is borrowed; ctx goes to its handlers. Several tables may be added.
-int http_server_routes(
-	struct http_server *, const struct http_route *routes, size_t n, void *ctx
-);
+int http_server_routes(struct http_server *, const struct http_route *routes, size_t n, void *ctx);
 // Walk every route of every table, for `GET /v1` and for the test that covers them all.
 typedef void (*route_cb)(void *ctx, const struct http_route *);
 void http_server_each_route(const struct http_server *, route_cb, void *ctx);

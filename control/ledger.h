@@ -18,6 +18,7 @@
 #include "rules/snapshot.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +28,12 @@ struct ledger;
 struct protect; // control/protect.h
 
 struct ledger_conf {
-	const char *dir;   // ledger.db lies here
+	const char *dir; // ledger.db lies here
 	uint8_t min_prefix_v4, min_prefix_v6; // brake: shortest prefix of any source (16, 32)
-	uint32_t case_claims_per_minute;      // brake: new claims of cases, beyond it held (200)
-	uint64_t max_entries;		      // what the data plane can take; refused beyond
-	uint64_t change_log_max;	      // rows kept; a follower behind compares in full
-	int64_t orphan_grace;		      // seconds
+	uint32_t case_claims_per_minute; // brake: new claims of cases, beyond it held (200)
+	uint64_t max_entries; // what the data plane can take; refused beyond
+	uint64_t change_log_max; // rows kept; a follower behind compares in full
+	int64_t orphan_grace; // seconds
 };
 
 // Opens or creates. A new ledger has a random id and publishes its empty revision 1.
@@ -56,8 +57,9 @@ enum claim_action {
 
 enum claim_state {
 	CLAIM_LIVE,
-	CLAIM_ORPHANED, // its source no longer shows it; in force until an operator or the grace ends it
-	CLAIM_HELD,	// not in force: waits for an operator
+	CLAIM_ORPHANED, // its source no longer shows it; in force until an operator or the grace
+			// ends it
+	CLAIM_HELD, // not in force: waits for an operator
 };
 
 // Key: (source, ref, indicator). A case claim's ref is "<organisation>/<case id>/<observable id>".
@@ -75,29 +77,29 @@ struct claim {
 	enum claim_state state;
 	int64_t orphaned_since; // 0: not orphaned
 	const char *case_number; // what people call it, "" for none
-	int tlp;		 // 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED; -1 not given
+	int tlp; // 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED; -1 not given
 };
 
 enum submit_op {
-	SUBMIT_PUT,    // add, or replace the claim with the same key
-	SUBMIT_END,    // end it: positive evidence, or its operator
+	SUBMIT_PUT, // add, or replace the claim with the same key
+	SUBMIT_END, // end it: positive evidence, or its operator
 	SUBMIT_ORPHAN, // mark it orphaned; a later PUT of the same key makes it live again
 };
 
 struct submit_item {
 	enum submit_op op;
 	struct claim claim; // END and ORPHAN: source, ref and indicator only
-	const char *cause;  // END, ORPHAN: why, for the audit
+	const char *cause; // END, ORPHAN: why, for the audit
 };
 
 enum submit_code {
-	SUBMIT_OK,	  // written
+	SUBMIT_OK, // written
 	SUBMIT_UNCHANGED, // was so already
 	SUBMIT_PROTECTED, // refused: protection in `message`
-	SUBMIT_EXCEPTED,  // written, but a protection covers (part of) it
-	SUBMIT_BRAKE,	  // refused: too wide
-	SUBMIT_HELD,	  // a brake holds it for an operator
-	SUBMIT_FULL,	  // refused: max_entries, or no space on disk
+	SUBMIT_EXCEPTED, // written, but a protection covers (part of) it
+	SUBMIT_BRAKE, // refused: too wide
+	SUBMIT_HELD, // a brake holds it for an operator
+	SUBMIT_FULL, // refused: max_entries, or no space on disk
 	SUBMIT_NOT_FOUND, // END, ORPHAN: no such claim
 };
 
@@ -109,7 +111,7 @@ struct submit_result {
 // Who acts, for the audit. Forced actions need a reason.
 struct actor {
 	const char *name; // "uid 0 (root)", "token ops@192.0.2.1", "thehive:soc"
-	bool force;	  // lifts brakes (never protections); audited with `reason`
+	bool force; // lifts brakes (never protections); audited with `reason`
 	const char *reason;
 };
 
@@ -119,13 +121,12 @@ struct submit {
 	struct actor actor;
 };
 
-typedef void (*submit_done)(
-	void *ctx,
-	int error, // 0, or -errno of the commit: nothing holds
-	struct revision revision,
-	const struct submit_result *results,
-	size_t n
-);
+typedef void (*submit_done
+)(void *ctx,
+  int error, // 0, or -errno of the commit: nothing holds
+  struct revision revision,
+  const struct submit_result *results,
+  size_t n);
 
 // All items in one transaction; each has a result of its own. The arguments are copied or consumed
 // before it returns. `done` may be NULL.
@@ -144,7 +145,7 @@ int ledger_claims_page(struct ledger *, int64_t after_id, size_t max, claim_cb, 
 
 struct ledger_counts {
 	uint64_t claims, enforce, monitor, orphaned, held, allows;
-	uint64_t names;	  // entries that are names
+	uint64_t names; // entries that are names
 	uint64_t sources_gone; // claims of sources no longer configured
 	uint64_t refused_protected, refused_brake, refused_full; // since start
 };
@@ -169,8 +170,8 @@ struct ledger_change {
 	struct change change;
 };
 typedef bool (*change_cb)(void *ctx, const struct ledger_change *);
-// Changes after `from` in order, at most `max` rows, whole revisions only. -ESTALE: the log's tail is behind:
-// compare in full. -ENOENT: `from` is of another epoch or lies in the future.
+// Changes after `from` in order, at most `max` rows, whole revisions only. -ESTALE: the log's tail
+// is behind: compare in full. -ENOENT: `from` is of another epoch or lies in the future.
 int ledger_changes(struct ledger *, struct revision from, size_t max, change_cb, void *ctx);
 // State after a given revision of the log, for the batch that leads there. -ENOENT.
 int ledger_state_at(struct ledger *, struct revision, struct list_state *ret_state);
@@ -188,7 +189,7 @@ void ledger_reader_close(struct ledger_reader *);
 
 // Woken on the loop after each commit that changed something it watches.
 enum ledger_topic {
-	LEDGER_ENTRIES = 1,    // the list's revision moved
+	LEDGER_ENTRIES = 1, // the list's revision moved
 	LEDGER_EXCEPTIONS = 2, // protections or allows changed
 	LEDGER_PAUSE = 4,
 };
@@ -202,7 +203,9 @@ int ledger_cursor_set(struct ledger *, const char *follower, struct revision);
 
 // A follower's small durable table of its own: text key → JSON (F5 states, TheHive cursors).
 int ledger_note_get(struct ledger *, const char *owner, const char *key, json_t **ret_value);
-int ledger_note_set(struct ledger *, const char *owner, const char *key, json_t *value); // NULL: delete
+int ledger_note_set(
+	struct ledger *, const char *owner, const char *key, json_t *value
+); // NULL: delete
 typedef bool (*note_cb)(void *ctx, const char *key, json_t *value);
 int ledger_notes(struct ledger *, const char *owner, const char *key_prefix, note_cb, void *ctx);
 
@@ -243,7 +246,7 @@ int64_t ledger_pause_until(const struct ledger *);
 struct held {
 	int64_t id;
 	const char *source;
-	const char *why;     // which brake, with figures
+	const char *why; // which brake, with figures
 	const char *summary; // what it would do, for people
 	int64_t since;
 	size_t n_claims;

@@ -29,8 +29,8 @@ enum protect_origin {
 struct protection {
 	struct indicator indicator;
 	enum protect_origin origin;
-	char reason[128];     // RFC, configuration's key path, operator's words, dependency
-	int64_t last_seen;    // derived: seconds; else 0
+	char reason[128]; // RFC, configuration's key path, operator's words, dependency
+	int64_t last_seen; // derived: seconds; else 0
 };
 
 struct protect;
@@ -46,10 +46,7 @@ enum protect_overlap_mode protect_mode(const struct protect *);
 
 // Configured ones are replaced as a whole on reload. -EINVAL: reason in ret_reason.
 int protect_add(
-	struct protect *,
-	enum protect_origin,
-	const struct indicator *,
-	const char *reason
+	struct protect *, enum protect_origin, const struct indicator *, const char *reason
 );
 void protect_remove(struct protect *, enum protect_origin, const struct indicator *);
 void protect_clear(struct protect *, enum protect_origin);
@@ -73,8 +70,7 @@ void protect_changed_set(struct protect *, protect_changed, void *ctx); // excep
 uint64_t protect_conflicts(const struct protect *); // derived ones not added, now
 
 // The first protection that the indicator about to be denied overlaps, or NULL.
-const struct protection *protect_check(
-	const struct protect *, const struct indicator *denied, enum overlap *ret_overlap
-);
+const struct protection *
+protect_check(const struct protect *, const struct indicator *denied, enum overlap *ret_overlap);
 typedef bool (*protection_cb)(void *ctx, const struct protection *);
 void protect_each(const struct protect *, protection_cb, void *ctx);

@@ -35,18 +35,13 @@ int tokens_load(const char *path, struct tokens **ret_tokens, char ret_message[2
 void tokens_free(struct tokens *);
 // The token that this secret is, compared in constant time. NULL: unknown or past its end;
 // ret_expired tells which.
-const struct token *tokens_find(
-	const struct tokens *, const char *secret, size_t len, int64_t now, int *ret_expired
-);
+const struct token *
+tokens_find(const struct tokens *, const char *secret, size_t len, int64_t now, int *ret_expired);
 // A role reaches a route of `least` where it is at least that; ROLE_HOOK reaches only hooks.
 int role_reaches(enum role have, enum role least);
 int role_parse(const char *text, enum role *ret_role); // "hook", "viewer", "operator", "admin"
 const char *role_name(enum role);
 // A fresh random token (URL-safe text) and its line for the file.
 int token_create(
-	const char *name,
-	enum role,
-	int64_t until,
-	char ret_secret[64],
-	char ret_line[256]
+	const char *name, enum role, int64_t until, char ret_secret[64], char ret_line[256]
 );

@@ -19,9 +19,9 @@
 
 struct denial {
 	struct match_key entry; // copy of the rule's key; family 0: none
-	uint32_t rule;		// MATCH_NONE: none; stays valid until the drain that hands it out ends
-	uint8_t reason;		// enum reason
-	uint8_t verdict;	// enum verdict
+	uint32_t rule; // MATCH_NONE: none; stays valid until the drain that hands it out ends
+	uint8_t reason; // enum reason
+	uint8_t verdict; // enum verdict
 	uint8_t family;
 	uint8_t proto;
 	bool inward;

@@ -19,7 +19,7 @@
 struct rte_rcu_qsbr;
 
 struct live {
-	struct match *entries;	  // control thread: wo (through match.h), worker: ro
+	struct match *entries; // control thread: wo (through match.h), worker: ro
 	struct match *exceptions; // control thread: wo (through match.h), worker: ro
 	_Atomic(const struct policy *) policy; // control thread: wo, worker: ro; never NULL
 	struct rte_rcu_qsbr *qsbr; // a worker registers with its index (from 0)

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define UNTIL_NONE 0		 // no claim of that action
+#define UNTIL_NONE 0 // no claim of that action
 #define UNTIL_FOREVER INT64_MAX // no end
 
 #define LEDGER_ID_LEN 16
@@ -25,17 +25,17 @@ struct entry {
 	struct indicator indicator;
 	int64_t enforce_until; // latest end among its enforce claims
 	int64_t monitor_until; // latest end among its monitor claims
-	uint8_t scope;	       // enum scope
+	uint8_t scope; // enum scope
 };
 
 enum exception_kind {
 	EXCEPTION_PROTECT = 1, // standing; must never be denied
-	EXCEPTION_ALLOW = 2,   // an operator's, with an end
+	EXCEPTION_ALLOW = 2, // an operator's, with an end
 };
 
 struct exception {
 	struct indicator indicator;
-	uint8_t kind;  // enum exception_kind
+	uint8_t kind; // enum exception_kind
 	int64_t until; // UNTIL_FOREVER for a protection
 };
 
@@ -48,7 +48,7 @@ struct revision {
 struct list_state {
 	uint8_t ledger_id[LEDGER_ID_LEN]; // random, made with the ledger
 	struct revision revision;
-	uint64_t count;	      // entries
+	uint64_t count; // entries
 	struct digest digest; // of the entries
 };
 

@@ -21,20 +21,20 @@
 #define INDICATOR_TEXT_MAX 272 // longest canonical text with its final NUL
 
 enum indicator_kind {
-	INDICATOR_NET = 1,  // an address or a prefix
+	INDICATOR_NET = 1, // an address or a prefix
 	INDICATOR_PORT = 2, // one address, one protocol (TCP or UDP), one port
 	INDICATOR_NAME = 3,
 };
 
 struct indicator {
-	uint8_t kind;	    // enum indicator_kind
-	uint8_t family;	    // 4 or 6; 0 for a name
+	uint8_t kind; // enum indicator_kind
+	uint8_t family; // 4 or 6; 0 for a name
 	uint8_t prefix_len; // bits: 1–32 or 1–128; a full-length prefix is an address
-	uint8_t proto;	    // IPPROTO_TCP or IPPROTO_UDP for a port entry, else 0
-	uint16_t port;	    // host byte order, 1–65535 for a port entry, else 0
-	uint8_t subtree;    // 1: "*.name"
-	uint8_t name_len;   // octets of name
-	uint8_t addr[16];   // network byte order; IPv4 in the first four octets, the rest 0
+	uint8_t proto; // IPPROTO_TCP or IPPROTO_UDP for a port entry, else 0
+	uint16_t port; // host byte order, 1–65535 for a port entry, else 0
+	uint8_t subtree; // 1: "*.name"
+	uint8_t name_len; // octets of name
+	uint8_t addr[16]; // network byte order; IPv4 in the first four octets, the rest 0
 	char name[INDICATOR_NAME_MAX + 1]; // lower-case A-labels, NUL-terminated and zero-filled
 };
 
@@ -49,7 +49,10 @@ struct indicator_error {
 // What could mean two things is refused: octal or hexadecimal octets, host bits below a prefix,
 // zone identifiers, "/0", a prefix with a port, white space inside. URLs: see indicator_parse_url.
 int indicator_parse(
-	const char *text, size_t len, struct indicator *ret_indicator, struct indicator_error *ret_error
+	const char *text,
+	size_t len,
+	struct indicator *ret_indicator,
+	struct indicator_error *ret_error
 );
 
 // Parse "scheme://host[:port][/path]", also "hxxp(s)://" and defanged. The host becomes an address

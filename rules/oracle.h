@@ -13,9 +13,9 @@
 #include "rules/entry.h"
 
 enum judgement {
-	JUDGE_PASS,	 // no entry covers it
+	JUDGE_PASS, // no entry covers it
 	JUDGE_PROTECTED, // an entry in force covers it, and so does a protection
-	JUDGE_ALLOWED,	 // likewise, an allow
+	JUDGE_ALLOWED, // likewise, an allow
 	JUDGE_MONITOR,
 	JUDGE_DENY,
 };
@@ -34,7 +34,8 @@ struct oracle_address {
 	uint8_t family; // 4 or 6
 	uint8_t addr[16];
 	uint8_t proto;
-	uint16_t port; // host byte order: destination's port for a destination, source's for a source
+	uint16_t port; // host byte order: destination's port for a destination, source's for a
+		       // source
 };
 
 // Judge one address. ret_entry: the entry reported, NULL for JUDGE_PASS.

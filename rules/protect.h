@@ -9,7 +9,7 @@
 #include "rules/entry.h"
 
 struct protection_builtin {
-	const char *text;   // canonical indicator
+	const char *text; // canonical indicator
 	const char *reason; // the RFC that reserves it
 };
 
@@ -20,8 +20,8 @@ extern const struct protection_builtin protect_private[];
 
 enum overlap {
 	OVERLAP_NONE,
-	OVERLAP_INSIDE,	    // the indicator lies inside the protection, or equals it
-	OVERLAP_CONTAINS,   // the indicator is wider than the protection and contains it
+	OVERLAP_INSIDE, // the indicator lies inside the protection, or equals it
+	OVERLAP_CONTAINS, // the indicator is wider than the protection and contains it
 };
 
 // How an indicator about to be denied meets a protection; checked in both directions.

@@ -8,12 +8,14 @@
 //   …
 //   end checksum=<16 hex>        siphash64, zero key, over every octet before this line
 // Journal: text, one batch after another:
-//   stanch-journal 1 ledger=<32 hex> revision=<the snapshot's epoch.number>
+//   stanch-journal 1 ledger=<32 hex>
 //   batch revision=<epoch>.<number> count=<n> digest=<32 hex> lines=<k>
 //   + <entry line> | - <indicator> | ! <exception line>  (all exceptions anew where any is given)
-//   crc <8 hex>                   CRC-32 (IEEE) over the batch's octets from "batch" on
-// A batch cut short at the end of the file was never acknowledged: it is ignored. Anything else
-// that does not verify is damage: the pair is refused and the previous pair is used.
+//   sum <16 hex>                  siphash64, zero key, over the batch's octets from "batch" on
+// Batches older than the snapshot beside it are passed over: so a crash between the renames of
+// snapshot_commit leaves a pair that loads. A batch cut short at the end of the file was never
+// acknowledged: it is ignored. Anything else that does not verify, the count and digest at the end
+// included, is damage: the pair is refused and the previous pair is used.
 //
 // Writing: control only, on its loop. Reading: the data plane at its start; control at its start.
 // Files: deny.rules, deny.journal, deny.rules.prev, deny.journal.prev in one directory.
@@ -25,11 +27,14 @@
 struct snapshot_writer;
 
 // Begin `dir`/deny.rules.tmp. The state must be that of the entries which follow.
-int snapshot_create(const char *dir, const struct list_state *, struct snapshot_writer **ret_writer);
+int snapshot_create(
+	const char *dir, const struct list_state *, struct snapshot_writer **ret_writer
+);
 int snapshot_add_entry(struct snapshot_writer *, const struct entry *);
 int snapshot_add_exception(struct snapshot_writer *, const struct exception *);
-// Closing line, fsync, the current pair becomes the previous one, rename, fsync of the directory,
-// new empty journal. Frees the writer in every case; -EILSEQ where the entries given do not have
+// Closing line, fsync, a new journal with the batches newer than the snapshot, the current pair
+// becomes the previous one, renames, fsync of the directory. A journal that is open must be opened
+// anew. Frees the writer in every case; -EILSEQ where the entries given do not have
 // the count and digest of the header.
 int snapshot_commit(struct snapshot_writer *);
 void snapshot_free(struct snapshot_writer *); // gives up; NULL is fine
@@ -50,7 +55,7 @@ struct change {
 int journal_open(const char *dir, struct journal **ret_journal);
 void journal_close(struct journal *);
 // One batch, written and fsynced before it returns. `after`: the state once it is applied.
-// exceptions NULL: unchanged; else the whole new set.
+// exceptions NULL: unchanged; else the whole new set (an empty set needs a snapshot to say so).
 int journal_append(
 	struct journal *,
 	const struct list_state *after,
@@ -68,11 +73,14 @@ struct list_sink {
 	int (*put)(void *ctx, const struct entry *);
 	int (*remove)(void *ctx, const struct indicator *);
 	int (*reset)(void *ctx); // drop everything: a damaged pair is given up for the previous one
+	// At the end of a pair: has the receiver this count and digest now? -EILSEQ gives the pair
+	// up.
+	int (*check)(void *ctx, const struct list_state *);
 	void *ctx;
 };
 
 enum list_origin {
-	LIST_NONE,     // no list on disk
+	LIST_NONE, // no list on disk
 	LIST_CURRENT,
 	LIST_PREVIOUS, // the current pair is damaged: alarm; ret_error says where
 };

@@ -35,7 +35,7 @@ struct statement {
 
 struct text_error {
 	char file[256];
-	size_t line;   // from 1; 0: the file as a whole
+	size_t line; // from 1; 0: the file as a whole
 	size_t column; // from 1; 0: the line as a whole
 	char reason[192];
 };

@@ -166,7 +166,7 @@ struct wire_exceptions {
 struct wire_pause {
 	struct wire_header header;
 	int64_t until; // seconds; 0: resume
-	uint32_t uid;  // who, for the audit; control fills its operator's or 0
+	uint32_t uid; // who, for the audit; control fills its operator's or 0
 	uint32_t pad;
 	char reason[128]; // NUL-terminated
 };
@@ -187,15 +187,15 @@ struct wire_ctl_allow {
 
 enum wire_code {
 	WIRE_OK = 0,
-	WIRE_STALLED,	     // stored, but a worker passed no quiescent state before the deadline
-	WIRE_NEED_SYNC,	     // `from` is not the live revision, or another ledger
-	WIRE_FULL,	     // count, limit: nothing of the batch was stored
-	WIRE_MISMATCH,	     // the result has another count or digest than `after`
+	WIRE_STALLED, // stored, but a worker passed no quiescent state before the deadline
+	WIRE_NEED_SYNC, // `from` is not the live revision, or another ledger
+	WIRE_FULL, // count, limit: nothing of the batch was stored
+	WIRE_MISMATCH, // the result has another count or digest than `after`
 	WIRE_SHRINK_REFUSED, // the sweep goes beyond the shrink brake: an operator must force it
-	WIRE_BAD_MESSAGE,    // sizes or values are wrong
+	WIRE_BAD_MESSAGE, // sizes or values are wrong
 	WIRE_BAD_VERSION,
 	WIRE_DENIED, // the peer may not send this
-	WIRE_IO,     // break-glass could not be written to disk; it holds until the restart
+	WIRE_IO, // break-glass could not be written to disk; it holds until the restart
 };
 
 struct wire_result {
@@ -203,19 +203,20 @@ struct wire_result {
 	uint32_t code; // enum wire_code
 	uint32_t pad;
 	struct wire_state state; // live
-	uint64_t count, limit;	 // WIRE_FULL, WIRE_SHRINK_REFUSED: entries wanted or left, and the limit
+	uint64_t count,
+		limit; // WIRE_FULL, WIRE_SHRINK_REFUSED: entries wanted or left, and the limit
 };
 
 struct wire_lookup_answer {
 	struct wire_header header;
 	struct wire_state state;
 	uint8_t present;
-	uint8_t action;	 // enum entry_action as the workers see it
+	uint8_t action; // enum entry_action as the workers see it
 	uint8_t matched; // 0: kept but not matched on the wire (names)
 	uint8_t exception; // enum exception_kind covering all of it, 0 none
 	uint32_t pad;
 	uint64_t packets, bytes; // hits of this entry since it was put
-	int64_t last_ms;	 // milliseconds since the epoch of the last hit; 0 none
+	int64_t last_ms; // milliseconds since the epoch of the last hit; 0 none
 };
 
 #define WIRE_NAME_MAX 32
@@ -233,7 +234,8 @@ struct wire_port {
 	uint8_t link_up;
 	uint8_t inside;
 	uint8_t pad[6];
-	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_missed, rx_errors, tx_errors, tx_dropped;
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_missed, rx_errors, tx_errors,
+		tx_dropped;
 };
 
 enum wire_list_origin {
@@ -249,8 +251,8 @@ struct wire_status {
 	struct wire_state state; // live, kept in O(1)
 	uint8_t scrub_digest[16]; // recomputed from the structures that workers read
 	uint64_t scrub_count;
-	uint64_t scrub_age_ms;	// since the last complete walk; UINT64_MAX: none yet
-	uint64_t scrub_errors;	// entries found missing or different since the start
+	uint64_t scrub_age_ms; // since the last complete walk; UINT64_MAX: none yet
+	uint64_t scrub_errors; // entries found missing or different since the start
 	uint64_t scrub_walks;
 	uint64_t capacity;
 	uint64_t names; // entries kept but not matched
@@ -274,8 +276,8 @@ struct wire_denial {
 	uint8_t family;
 	uint8_t proto;
 	uint8_t verdict; // 0 dropped, 2 monitored
-	uint8_t inward;	 // 1: the packet came from outside
-	uint16_t port;	 // destination port, host byte order; 0 unknown
+	uint8_t inward; // 1: the packet came from outside
+	uint16_t port; // destination port, host byte order; 0 unknown
 	uint16_t pad;
 	uint8_t src[16], dst[16]; // network byte order
 	uint64_t packets, bytes;

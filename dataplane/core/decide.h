@@ -9,28 +9,29 @@
 #include "dataplane/core/packet.h"
 
 enum direction {
-	DIRECTION_OUT,	// from inside: destinations and their ports are judged
-	DIRECTION_IN,	// from outside: sources and source ports
+	DIRECTION_OUT, // from inside: destinations and their ports are judged
+	DIRECTION_IN, // from outside: sources and source ports
 	DIRECTION_BOTH, // unknown: both
 };
 
 // Settings that judgement depends on. Written by the update thread as a whole (published by
 // pointer), read by workers.
 struct policy {
-	uint8_t verdicts[REASON_COUNT]; // enum verdict for each reason, from reasons.def and settings
-	bool inbound_allow;		// inward packets are not judged
-	bool have_list;			// false: NO_LIST
-	bool paused;			// enforce counts as monitor
+	uint8_t verdicts[REASON_COUNT]; // enum verdict for each reason, from reasons.def and
+					// settings
+	bool inbound_allow; // inward packets are not judged
+	bool have_list; // false: NO_LIST
+	bool paused; // enforce counts as monitor
 };
 
 void policy_init(struct policy *); // the defaults of reasons.def, no list
 
 struct decision {
 	uint8_t verdict; // enum verdict
-	uint8_t reason;	 // enum reason
-	uint8_t layer;	 // of the address reported
-	bool source;	 // the source address was the one
-	uint32_t rule;	 // of `entries`; MATCH_NONE where no entry covers the packet
+	uint8_t reason; // enum reason
+	uint8_t layer; // of the address reported
+	bool source; // the source address was the one
+	uint32_t rule; // of `entries`; MATCH_NONE where no entry covers the packet
 };
 
 void decide(

@@ -34,7 +34,7 @@ enum match_action {
 
 struct match_key {
 	uint8_t addr[16]; // network byte order; IPv4 in the first four octets, the rest 0
-	uint8_t family;	  // 4 or 6
+	uint8_t family; // 4 or 6
 	uint8_t prefix_len;
 	uint8_t proto; // 0, or IPPROTO_TCP / IPPROTO_UDP with a full-length prefix
 	uint8_t pad;
@@ -50,7 +50,7 @@ struct match_hit {
 	uint8_t actions; // union of the action bits of all covering rules
 	uint32_t enforce; // rule reported for MATCH_ENFORCE or MATCH_PROTECT
 	uint32_t monitor; // rule reported for MATCH_MONITOR or MATCH_ALLOW
-	bool port_rule;	  // some rule with a port has this address, whatever the port
+	bool port_rule; // some rule with a port has this address, whatever the port
 };
 
 // Octets for `capacity` rules. Give cache-line aligned, zeroed memory.

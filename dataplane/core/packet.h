@@ -21,7 +21,7 @@ enum packet_link {
 };
 
 enum packet_layer_flags {
-	PACKET_PORTS = 1,	   // sport and dport are known
+	PACKET_PORTS = 1, // sport and dport are known
 	PACKET_FRAGMENT_FIRST = 2, // offset 0 with more to come
 	PACKET_FRAGMENT_LATER = 4, // offset above 0: no ports
 };
@@ -29,18 +29,18 @@ enum packet_layer_flags {
 // One IP layer, outermost first in struct packet.
 struct packet_layer {
 	uint8_t family; // 4 or 6
-	uint8_t proto;	// after extension headers
+	uint8_t proto; // after extension headers
 	uint8_t flags;
 	uint8_t tcp_flags; // of TCP with PACKET_PORTS
 	uint16_t sport, dport; // host byte order
-	uint16_t l3, l4;       // offsets of the IP header and of the transport header in the data
-	uint16_t l4_len;       // octets from l4 to the end that the IP header tells
+	uint16_t l3, l4; // offsets of the IP header and of the transport header in the data
+	uint16_t l4_len; // octets from l4 to the end that the IP header tells
 	uint8_t src[16], dst[16]; // network byte order; IPv4 in the first four octets, the rest 0
 };
 
 struct packet {
 	uint8_t n_layers;
-	uint8_t vlans;	   // tags seen
+	uint8_t vlans; // tags seen
 	uint16_t ethertype; // after the tags; host byte order
 	// REASON_NO_ENTRY: parsed, to be judged. Anything else ends the matter with that reason's
 	// verdict (LINK_PROTOCOL, NON_IP, BAD_…, FRAGMENT_…).

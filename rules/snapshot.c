@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// Writing a snapshot, and what the two files have in common.
+
+#include "rules/snapshot.h"
+
+#include "rules/listfile.h"
+#include "rules/siphash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER (256 * 1024)
+
+struct snapshot_writer {
+	char dir[LIST_PATH_MAX];
+	int fd;
+	struct list_state state; // as promised in the header
+	uint64_t count; // as written so far
+	struct digest digest;
+	struct siphash sum;
+	size_t used;
+	char buffer[BUFFER];
+};
+
+static int writer_flush(struct snapshot_writer *w)
+{
+	int rc;
+
+	siphash_update(&w->sum, w->buffer, w->used);
+	rc = list_write_all(w->fd, w->buffer, w->used);
+	w->used = 0;
+	return rc;
+}
+
+static int writer_line(struct snapshot_writer *w, const char *line, size_t len)
+{
+	if (w->used + len + 1 > BUFFER) {
+		int rc = writer_flush(w);
+
+		if (rc < 0)
+			return rc;
+	}
+	memcpy(w->buffer + w->used, line, len);
+	w->buffer[w->used + len] = '\n';
+	w->used += len + 1;
+	return 0;
+}
+
+int snapshot_create(
+	const char *dir, const struct list_state *state, struct snapshot_writer **ret_writer
+)
+{
+	struct snapshot_writer *w;
+	char path[LIST_PATH_MAX], text[LIST_HEADER_MAX], header[LIST_HEADER_MAX + 16];
+	int len, rc = list_path(dir, LIST_RULES ".tmp", path);
+
+	if (rc < 0)
+		return rc;
+	w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	*w = (struct snapshot_writer){.state = *state};
+	snprintf(w->dir, sizeof(w->dir), "%s", dir);
+	siphash_begin(&w->sum, list_sum_key);
+	w->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (w->fd < 0) {
+		rc = -errno;
+		free(w);
+		return rc;
+	}
+	list_state_print(state, text);
+	len = snprintf(header, sizeof(header), "stanch-rules 1 %s", text);
+	rc = writer_line(w, header, (size_t)len);
+	if (rc < 0) {
+		snapshot_free(w);
+		return rc;
+	}
+	*ret_writer = w;
+	return 0;
+}
+
+int snapshot_add_entry(struct snapshot_writer *w, const struct entry *e)
+{
+	char line[TEXT_LINE_MAX];
+
+	digest_add(&w->digest, entry_hash(e));
+	w->count++;
+	return writer_line(w, line, entry_print(e, line));
+}
+
+int snapshot_add_exception(struct snapshot_writer *w, const struct exception *x)
+{
+	char line[TEXT_LINE_MAX];
+
+	return writer_line(w, line, exception_print(x, line));
+}
+
+// The closing line covers all before it, so it is written apart.
+static int writer_close(struct snapshot_writer *w)
+{
+	char line[64];
+	int rc = writer_flush(w), len;
+
+	if (rc < 0)
+		return rc;
+	len = snprintf(
+		line,
+		sizeof(line),
+		"end checksum=%016llx\n",
+		(unsigned long long)siphash_end(&w->sum)
+	);
+	rc = list_write_all(w->fd, line, (size_t)len);
+	if (rc == 0 && fsync(w->fd) < 0)
+		rc = -errno;
+	close(w->fd);
+	w->fd = -1;
+	return rc;
+}
+
+static int move(const char *dir, const char *from, const char *to)
+{
+	char a[LIST_PATH_MAX], b[LIST_PATH_MAX];
+	int rc = list_path(dir, from, a);
+
+	if (rc == 0)
+		rc = list_path(dir, to, b);
+	if (rc == 0 && rename(a, b) < 0)
+		rc = -errno;
+	return rc;
+}
+
+// Link the current pair to its previous name; the current name stays until it is replaced.
+static int keep_previous(const char *dir, const char *name, const char *previous)
+{
+	char a[LIST_PATH_MAX], b[LIST_PATH_MAX];
+	int rc = list_path(dir, name, a);
+
+	if (rc == 0)
+		rc = list_path(dir, previous, b);
+	if (rc < 0)
+		return rc;
+	if (unlink(b) < 0 && errno != ENOENT)
+		return -errno;
+	if (link(a, b) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int snapshot_commit(struct snapshot_writer *w)
+{
+	int rc = writer_close(w);
+
+	if (rc == 0 && (w->count != w->state.count || !digest_equal(w->digest, w->state.digest)))
+		rc = -EILSEQ;
+	if (rc == 0)
+		rc = journal_create(w->dir, &w->state);
+	// A crash between any two of these steps leaves a pair that loads: beside a newer snapshot,
+	// those batches of a journal count that are newer still (see list_load).
+	if (rc == 0)
+		rc = keep_previous(w->dir, LIST_RULES, LIST_RULES ".prev");
+	if (rc == 0)
+		rc = keep_previous(w->dir, LIST_JOURNAL, LIST_JOURNAL ".prev");
+	if (rc == 0)
+		rc = move(w->dir, LIST_RULES ".tmp", LIST_RULES);
+	if (rc == 0)
+		rc = move(w->dir, LIST_JOURNAL ".tmp", LIST_JOURNAL);
+	if (rc == 0)
+		rc = list_sync_dir(w->dir);
+	snapshot_free(w);
+	return rc;
+}
+
+void snapshot_free(struct snapshot_writer *w)
+{
+	if (!w)
+		return;
+	if (w->fd >= 0)
+		close(w->fd);
+	free(w);
+}
