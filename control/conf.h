@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// The `control:` section of stanch.yaml, checked, with its defaults filled in.
+//
+// Every key is a row of one table (conf_keys.c): its type, default, limits and help; the schema,
+// the checks and the manual come from it.
+//
+// Thread: the event loop. Lifetime: everything belongs to the struct conf.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONF_MESSAGE_MAX 4096
+#define CONF_FILE_MAX (1024 * 1024)
+
+// Client side of TLS; NULL where not given.
+struct conf_tls {
+	char *ca_file; // NULL: the system's
+	char *cert_file; // PEM or PKCS#12
+	char *key_file;
+	char *key_password_file;
+};
+
+struct conf_server_tls {
+	char *cert_file, *key_file; // both or none
+};
+
+struct conf_http {
+	uint32_t max_connections;
+	uint32_t max_connections_per_address;
+	uint32_t deadline_ms;
+	uint32_t hooks_per_second; // an address
+};
+
+enum conf_overlap {
+	CONF_OVERLAP_REFUSE = 1,
+	CONF_OVERLAP_EXCEPT = 2,
+};
+
+struct conf_protect {
+	bool private_ranges;
+	int overlap; // enum conf_overlap
+	char **networks; // addresses, prefixes, port entries: canonical or clear
+	size_t n_networks;
+	char **names;
+	size_t n_names;
+};
+
+struct conf_brakes {
+	uint32_t shortest_prefix_v4, shortest_prefix_v6;
+	uint32_t case_claims_per_minute;
+};
+
+struct conf_ledger {
+	uint64_t max_entries;
+	uint64_t change_log_max; // rows
+};
+
+enum conf_action {
+	CONF_ACTION_ENFORCE = 1,
+	CONF_ACTION_MONITOR = 2,
+	CONF_ACTION_NONE = 3,
+};
+
+// A word of the response field or tag besides "enforce" and "monitor".
+struct conf_response {
+	char *value;
+	int action; // enum conf_action
+	char *duration; // as "4h"; NULL: no end
+	int64_t duration_s; // 0: no end
+};
+
+struct conf_thehive {
+	char *name;
+	char *url; // without a final slash
+	char *key_file;
+	char *organisation; // NULL: the key's default
+	char *webhook_token_file; // NULL: hooks need a token of the tokens file
+	char **true_positive;
+	size_t n_true_positive;
+	char *response_field, *response_tag;
+	struct conf_response *responses;
+	size_t n_responses;
+	int max_pap; // 0 CLEAR, 1 GREEN, 2 AMBER; as TheHive 5 counts, less RED, which never passes
+	char **data_types;
+	size_t n_data_types;
+	uint32_t index_delay_ms, incremental_s, full_s;
+	uint32_t orphan_grace_s;
+	double max_per_second;
+	uint32_t timeout_ms, connect_timeout_ms;
+	char *proxy;
+	struct conf_tls tls;
+};
+
+struct conf_f5xc {
+	char *url; // without a final slash
+	char *token_file; // NULL: by tls.cert_file
+	char *xc_namespace, *prefix, *fleet_id;
+	char **mirror; // "cases", "operators", "list:<name>"
+	size_t n_mirror;
+	int max_tlp; // as struct claim's tlp
+	uint32_t min_interval_ms; // between two PUTs of one set
+	uint32_t reconcile_s; // compare everything
+	uint32_t max_sets, set_size;
+	double max_per_second;
+	uint32_t timeout_ms, connect_timeout_ms;
+	char *proxy;
+	struct conf_tls tls;
+};
+
+struct conf {
+	char *state_dir, *run_dir;
+	char *listen; // NULL: no TCP
+	struct conf_server_tls tls;
+	char *tokens_file; // NULL: no tokens
+	struct conf_http http;
+	struct conf_protect protect;
+	struct conf_brakes brakes;
+	struct conf_ledger ledger;
+	struct conf_thehive *thehive;
+	size_t n_thehive;
+	struct conf_f5xc *f5xc; // NULL: no mirror
+};
+
+// Read and check. 0, or -EINVAL (or -errno where the file could not be read) with one message a
+// line in `ret_message`: "file:line:column: …" for the form, "control.protect.networks[2]: …" for
+// the meaning; all of them that fit, not only the first. Warnings ("warning: …") also on success.
+int conf_load(const char *path, struct conf **ret_conf, char ret_message[CONF_MESSAGE_MAX]);
+// The same for text in memory; `name` stands for the file in messages. Files that it names are
+// looked at only where check_files.
+int conf_parse(
+	const char *name,
+	const char *text,
+	size_t len,
+	bool check_files,
+	struct conf **ret_conf,
+	char ret_message[CONF_MESSAGE_MAX]
+);
+void conf_free(struct conf *);
+
+// One row a key: "key | type | default | meaning", for the manual.
+void conf_keys_print(FILE *to);
