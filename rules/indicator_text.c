@@ -120,6 +120,9 @@ static int ipv4_parse(const char *text, size_t len, uint8_t addr[4], const char 
 			value = value * 10 + (unsigned)(text[at++] - '0');
 		if (at == start)
 			return 0;
+		// "2001:db8::1" begins with digits too.
+		if (i == 0 && (at >= len || text[at] != '.'))
+			return 0;
 		if (at - start > 1 && text[start] == '0') {
 			*ret_reason = "an octet with a leading zero may be octal: write it in "
 				      "decimal without one";
