@@ -75,6 +75,20 @@ int http_server_create(
 	char ret_message[256]
 );
 void http_server_free(struct http_server *);
+// After a reload. Borrowed, as at the creation.
+void http_server_tokens_set(struct http_server *, const struct tokens *);
+// The port that TCP listens on, for "127.0.0.1:0"; 0 without TCP.
+uint16_t http_server_port(const struct http_server *);
+
+struct http_server_counters {
+	uint64_t requests, status[6]; // [2] 2xx …
+	uint64_t refused_connections; // by the caps
+	uint64_t deadlines; // requests cut at the deadline
+	uint64_t hooks_limited; // 429
+	uint64_t unauthenticated; // 401
+	uint64_t connections; // now
+};
+void http_server_counters(const struct http_server *, struct http_server_counters *ret_counters);
 // The table is borrowed; ctx goes to its handlers. Several tables may be added.
 int http_server_routes(struct http_server *, const struct http_route *routes, size_t n, void *ctx);
 // Walk every route of every table, for `GET /v1` and for the test that covers them all.

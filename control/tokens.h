@@ -32,6 +32,17 @@ struct token {
 
 // -errno, or -EINVAL with "file:line:column: reason".
 int tokens_load(const char *path, struct tokens **ret_tokens, char ret_message[256]);
+// The same for text in memory; `name` stands for the file in messages.
+int tokens_parse(
+	const char *name,
+	const char *text,
+	size_t len,
+	struct tokens **ret_tokens,
+	char ret_message[256]
+);
+// One more, known in the clear: the word that a webhook brings. -EEXIST: that secret is there.
+int tokens_add(struct tokens *, const char *name, enum role, int64_t until, const char *secret);
+size_t tokens_count(const struct tokens *);
 void tokens_free(struct tokens *);
 // The token that this secret is, compared in constant time. NULL: unknown or past its end;
 // ret_expired tells which.
