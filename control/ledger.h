@@ -144,7 +144,9 @@ int ledger_claims_of(struct ledger *, const struct indicator *, bool wide, claim
 int ledger_claims_page(struct ledger *, int64_t after_id, size_t max, claim_cb, void *ctx);
 
 struct ledger_counts {
-	uint64_t claims, enforce, monitor, orphaned, held, allows;
+	uint64_t claims; // in force: live and orphaned
+	uint64_t enforce, monitor; // entries by what they do; enforce shadows monitor
+	uint64_t orphaned, held, allows; // claims, claims, allows
 	uint64_t names; // entries that are names
 	uint64_t sources_gone; // claims of sources no longer configured
 	uint64_t refused_protected, refused_brake, refused_full; // since start
@@ -238,8 +240,30 @@ int ledger_exceptions(struct ledger *, exception_cb, void *ctx);
 
 void ledger_pause(
 	struct ledger *, int64_t until, const struct actor *, ledger_done, void *ctx
-); // until 0: resume
+); // until 0: resume; at most 24 h ahead, else -ERANGE
 int64_t ledger_pause_until(const struct ledger *);
+
+// --- protections
+
+// The operator's protections are the ledger's: durable, audited, kept in struct protect, told as
+// LEDGER_EXCEPTIONS. They hold over entries in force too; see ledger_conflicts.
+void ledger_protect(
+	struct ledger *, const struct indicator *, const struct actor *, ledger_done, void *ctx
+); // the actor's reason is the protection's
+void ledger_protect_end(
+	struct ledger *, const struct indicator *, const struct actor *, ledger_done, void *ctx
+);
+// Entries in force that a protection overlaps: denied by a claim, excepted in the data plane.
+struct protection;
+typedef bool (*conflict_cb)(void *ctx, const struct protection *, const struct entry *);
+int ledger_conflicts(struct ledger *, conflict_cb, void *ctx);
+
+// --- the clock
+
+// At the start the wall clock lay before the last commit or 30 days after it: no claim, allow or
+// pause ends until it fits again or an operator accepts it. An alarm.
+bool ledger_ends_held(const struct ledger *);
+void ledger_ends_release(struct ledger *, const struct actor *, ledger_done, void *ctx);
 
 // --- held changes
 

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// The chain: hash = SHA-256(previous hash | seq LE64 | at_ms LE64 | for each of actor, action,
+// object, detail: its length LE64 and its octets). The first record follows 32 zero octets.
+
+#include "control/ledger_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+struct audit_fields {
+	int64_t seq, at_ms;
+	const char *text[4]; // actor, action, object, detail
+};
+
+int audit_init(struct ledger *l)
+{
+	l->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	l->sha256_ctx = EVP_MD_CTX_new();
+	return l->sha256 && l->sha256_ctx ? 0 : -ENOMEM;
+}
+
+void audit_fini(struct ledger *l)
+{
+	EVP_MD_CTX_free(l->sha256_ctx);
+	EVP_MD_free(l->sha256);
+}
+
+static void le64_hash(EVP_MD_CTX *ctx, uint64_t x)
+{
+	uint8_t octets[8];
+
+	for (int i = 0; i < 8; i++)
+		octets[i] = (uint8_t)(x >> (8 * i));
+	EVP_DigestUpdate(ctx, octets, sizeof(octets));
+}
+
+static void audit_hash(
+	struct ledger *l,
+	const uint8_t previous[SHA256_LEN],
+	const struct audit_fields *fields,
+	uint8_t ret_hash[SHA256_LEN]
+)
+{
+	EVP_DigestInit_ex(l->sha256_ctx, l->sha256, NULL);
+	EVP_DigestUpdate(l->sha256_ctx, previous, SHA256_LEN);
+	le64_hash(l->sha256_ctx, (uint64_t)fields->seq);
+	le64_hash(l->sha256_ctx, (uint64_t)fields->at_ms);
+	for (int i = 0; i < 4; i++) {
+		size_t len = strlen(fields->text[i]);
+
+		le64_hash(l->sha256_ctx, len);
+		EVP_DigestUpdate(l->sha256_ctx, fields->text[i], len);
+	}
+	EVP_DigestFinal_ex(l->sha256_ctx, ret_hash, NULL);
+}
+
+void audit_add(
+	struct ledger *l,
+	const char *actor,
+	const char *action,
+	const char *object,
+	const char *detail
+)
+{
+	sqlite3_stmt *stmt = l->stmts[STMT_AUDIT_ADD];
+	struct audit_fields fields = {
+		.seq = l->now.audit_seq + 1,
+		.at_ms = clock_wall_ms(l),
+		.text = {actor ? actor : "", action, object ? object : "", detail ? detail : ""},
+	};
+	uint8_t hash[SHA256_LEN];
+
+	if (l->error)
+		return;
+	audit_hash(l, l->now.audit_hash, &fields, hash);
+	sqlite3_bind_int64(stmt, 1, fields.seq);
+	sqlite3_bind_int64(stmt, 2, fields.at_ms);
+	for (int i = 0; i < 4; i++)
+		sql_bind_text(stmt, 3 + i, fields.text[i]);
+	sqlite3_bind_blob(stmt, 7, hash, SHA256_LEN, SQLITE_STATIC);
+	if (sql_run(l, stmt) < 0)
+		return;
+	l->now.audit_seq = fields.seq;
+	memcpy(l->now.audit_hash, hash, SHA256_LEN);
+}
+
+void audit_add_cause(
+	struct ledger *l,
+	const char *actor,
+	const char *action,
+	const char *object,
+	const char *key,
+	const char *cause
+)
+{
+	struct detail detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, key, cause);
+	audit_add(l, actor, action, object, detail_end(&detail));
+}
+
+void detail_begin(struct detail *d)
+{
+	d->len = 0;
+}
+
+static void detail_put(struct detail *d, char c)
+{
+	d->text[d->len++] = c;
+}
+
+static void detail_string(struct detail *d, const char *value)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	detail_put(d, '"');
+	for (; *value; value++) {
+		unsigned char c = (unsigned char)*value;
+
+		// Room for an escape, the ellipsis, the quote, a number and the brace.
+		if (d->len + 64 > sizeof(d->text)) {
+			memcpy(d->text + d->len, "...", 3);
+			d->len += 3;
+			break;
+		}
+		if (c == '"' || c == '\\') {
+			detail_put(d, '\\');
+			detail_put(d, (char)c);
+		} else if (c < 0x20) {
+			memcpy(d->text + d->len, "\\u00", 4);
+			d->len += 4;
+			detail_put(d, hex[c >> 4]);
+			detail_put(d, hex[c & 15]);
+		} else {
+			detail_put(d, (char)c);
+		}
+	}
+	// A cut inside a UTF-8 sequence would make the whole record unreadable as JSON.
+	if (*value)
+		while (d->len > 3 && ((unsigned char)d->text[d->len - 4] & 0x80)) {
+			memmove(d->text + d->len - 4, d->text + d->len - 3, 3);
+			d->len--;
+		}
+	detail_put(d, '"');
+}
+
+static bool detail_key(struct detail *d, const char *key)
+{
+	size_t len = strlen(key);
+
+	if (d->len + len + 96 > sizeof(d->text))
+		return false;
+	detail_put(d, d->len == 0 ? '{' : ',');
+	detail_put(d, '"');
+	memcpy(d->text + d->len, key, len);
+	d->len += len;
+	detail_put(d, '"');
+	detail_put(d, ':');
+	return true;
+}
+
+void detail_text(struct detail *d, const char *key, const char *value)
+{
+	if (value && *value && detail_key(d, key))
+		detail_string(d, value);
+}
+
+void detail_number(struct detail *d, const char *key, int64_t value)
+{
+	if (!detail_key(d, key))
+		return;
+	d->len += (size_t)snprintf(d->text + d->len, 24, "%lld", (long long)value);
+}
+
+const char *detail_end(struct detail *d)
+{
+	if (d->len == 0)
+		detail_put(d, '{');
+	detail_put(d, '}');
+	d->text[d->len] = '\0';
+	return d->text;
+}
+
+int ledger_audit(
+	struct ledger *l, const char *actor, const char *action, const char *object, json_t *detail
+)
+{
+	char *text = NULL;
+	int r = transaction_begin(l);
+
+	if (r < 0)
+		return r;
+	if (detail) {
+		text = json_dumps(detail, JSON_COMPACT | JSON_SORT_KEYS);
+		if (!text)
+			return -EINVAL;
+	}
+	audit_add(l, actor, action, object, text ? text : "{}");
+	free(text);
+	return l->error;
+}
+
+static void hash_print(const uint8_t hash[SHA256_LEN], char text[65])
+{
+	for (int i = 0; i < SHA256_LEN; i++)
+		snprintf(text + 2 * i, 3, "%02x", hash[i]);
+}
+
+static const char *const audit_columns
+	= "SELECT seq, at_ms, actor, action, object, detail, hash FROM audit";
+
+int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	char sql[192], hash[65];
+	int r, rc;
+
+	snprintf(sql, sizeof(sql), "%s WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2", audit_columns);
+	r = sql_prepare(l, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, before > 0 ? before : INT64_MAX);
+	sqlite3_bind_int64(stmt, 2, (int64_t)max);
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct audit_record record = {
+			.seq = sqlite3_column_int64(stmt, 0),
+			.when_ms = sqlite3_column_int64(stmt, 1),
+			.actor = sql_text(stmt, 2),
+			.action = sql_text(stmt, 3),
+			.object = sql_text(stmt, 4),
+			.detail = sql_text(stmt, 5),
+			.hash = hash,
+		};
+
+		hash[0] = '\0';
+		if (sqlite3_column_bytes(stmt, 6) == SHA256_LEN)
+			hash_print(sqlite3_column_blob(stmt, 6), hash);
+		if (!cb(ctx, &record))
+			return 0;
+	}
+	return sql_errno(rc, l->db);
+}
+
+// XXX: walks the whole table at once; at a million records that holds the loop for a second. It is
+// an operator's rare command.
+int ledger_audit_verify(struct ledger *l, int64_t *ret_seq)
+{
+	scoped_stmt stmt = NULL;
+	uint8_t hash[SHA256_LEN] = {0};
+	char sql[192];
+	int64_t expected = 1;
+	int r, rc;
+
+	snprintf(sql, sizeof(sql), "%s ORDER BY seq", audit_columns);
+	r = sql_prepare(l, sql, &stmt);
+	if (r < 0)
+		return r;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct audit_fields fields = {
+			.seq = sqlite3_column_int64(stmt, 0),
+			.at_ms = sqlite3_column_int64(stmt, 1),
+		};
+
+		for (int i = 0; i < 4; i++)
+			fields.text[i] = sql_text(stmt, 2 + i);
+		audit_hash(l, hash, &fields, hash);
+		if (fields.seq != expected || sqlite3_column_bytes(stmt, 6) != SHA256_LEN
+		    || memcmp(sqlite3_column_blob(stmt, 6), hash, SHA256_LEN) != 0) {
+			*ret_seq = expected;
+			return -EILSEQ;
+		}
+		expected++;
+	}
+	if (rc != SQLITE_DONE)
+		return sql_errno(rc, l->db);
+	// The head is kept apart: records cut off the end are missed too.
+	if (l->now.audit_seq != expected - 1 || memcmp(l->now.audit_hash, hash, SHA256_LEN) != 0) {
+		*ret_seq = expected;
+		return -EILSEQ;
+	}
+	return 0;
+}
+
+int ledger_audit_head(struct ledger *l, int64_t *ret_seq, char ret_hash[65])
+{
+	*ret_seq = l->now.audit_seq;
+	hash_print(l->now.audit_hash, ret_hash);
+	return 0;
+}
+
+void audit_syslog(struct ledger *l)
+{
+	char hash[65];
+
+	hash_print(l->now.audit_hash, hash);
+	syslog(LOG_AUTHPRIV | LOG_NOTICE,
+	       "stanch audit head: record %lld, sha256 %s",
+	       (long long)l->now.audit_seq,
+	       hash);
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What stands above claims: allows, the pause, the operator's protections; and all of it together,
+// as the exceptions of the data plane.
+
+#include "control/ledger_internal.h"
+#include "rules/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define UNTIL_SLACK 2 // seconds between the caller's clock reading and ours
+
+static void allow_audit(
+	struct ledger *l,
+	const char *action,
+	const char *object,
+	int64_t until,
+	const struct actor *actor
+)
+{
+	struct detail detail;
+	char text[24];
+
+	detail_begin(&detail);
+	if (until) {
+		until_print(until, text);
+		detail_text(&detail, "until", text);
+	}
+	detail_text(&detail, "reason", actor->reason);
+	audit_add(l, actor->name, action, object, detail_end(&detail));
+}
+
+static int64_t allows_count(struct ledger *l)
+{
+	scoped_stmt stmt = NULL;
+
+	if (sql_prepare(l, "SELECT count(*) FROM allows", &stmt) < 0
+	    || sqlite3_step(stmt) != SQLITE_ROW)
+		return 0;
+	return sqlite3_column_int64(stmt, 0);
+}
+
+void ledger_allow(
+	struct ledger *l,
+	const struct indicator *indicator,
+	int64_t until,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	scoped_stmt stmt = NULL;
+	char object[INDICATOR_TEXT_MAX];
+	int64_t now = clock_wall(l);
+	struct ledger_key key;
+
+	if (until <= now || until > now + ALLOW_MAX + UNTIL_SLACK) {
+		pending_done(
+			l, done, ctx, -ERANGE, "an allow ends within 24 h: give --for at most 24h"
+		);
+		return;
+	}
+	key_pack(indicator, &key);
+	indicator_print(indicator, object);
+	if (transaction_begin(l) == 0
+	    && sql_prepare(
+		       l,
+		       "INSERT INTO allows(key, created, until, due, author, reason)"
+		       " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(key) DO UPDATE SET"
+		       " created=?2, until=?3, due=?4, author=?5, reason=?6",
+		       &stmt
+	       ) == 0) {
+		sql_bind_key(stmt, 1, &key);
+		sqlite3_bind_int64(stmt, 2, now);
+		sqlite3_bind_int64(stmt, 3, until);
+		sqlite3_bind_int64(stmt, 4, deadline_due(l, until));
+		sql_bind_text(stmt, 5, actor->name);
+		sql_bind_text(stmt, 6, actor->reason);
+		sql_run(l, stmt);
+		l->now.tally.allows = (uint64_t)allows_count(l);
+		l->topics |= LEDGER_EXCEPTIONS;
+		allow_audit(l, "allow", object, until, actor);
+	}
+	pending_done(l, done, ctx, 0, "");
+}
+
+void ledger_allow_end(
+	struct ledger *l,
+	const struct indicator *indicator,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	scoped_stmt stmt = NULL;
+	char object[INDICATOR_TEXT_MAX];
+	struct ledger_key key;
+	bool found = false;
+
+	key_pack(indicator, &key);
+	indicator_print(indicator, object);
+	if (transaction_begin(l) == 0
+	    && sql_prepare(l, "DELETE FROM allows WHERE key=?1", &stmt) == 0) {
+		sql_bind_key(stmt, 1, &key);
+		found = sql_run(l, stmt) == 0 && sqlite3_changes(l->db) > 0;
+	}
+	if (!found) {
+		pending_done(l, done, ctx, -ENOENT, "no such allow: see stanch status");
+		return;
+	}
+	l->now.tally.allows--;
+	l->topics |= LEDGER_EXCEPTIONS;
+	allow_audit(l, "allow.end", object, 0, actor);
+	pending_done(l, done, ctx, 0, "");
+}
+
+int64_t allows_due(struct ledger *l)
+{
+	scoped_stmt stmt = NULL;
+
+	if (l->now.tally.allows == 0 || sql_prepare(l, "SELECT min(due) FROM allows", &stmt) < 0
+	    || sqlite3_step(stmt) != SQLITE_ROW || sqlite3_column_type(stmt, 0) == SQLITE_NULL)
+		return UNTIL_FOREVER;
+	return sqlite3_column_int64(stmt, 0);
+}
+
+// One a round: the statement is done before the row is written.
+static bool allow_expire(struct ledger *l, int64_t now)
+{
+	scoped_stmt find = NULL;
+	scoped_stmt end = NULL;
+	char object[INDICATOR_TEXT_MAX] = "";
+	struct indicator indicator;
+
+	if (sql_prepare(l, "SELECT id, key FROM allows WHERE due <= ?1 LIMIT 1", &find) < 0)
+		return false;
+	sqlite3_bind_int64(find, 1, now);
+	if (sqlite3_step(find) != SQLITE_ROW || transaction_begin(l) < 0)
+		return false;
+	if (sql_indicator(find, 1, &indicator) == 0)
+		indicator_print(&indicator, object);
+	if (sql_prepare(l, "DELETE FROM allows WHERE id=?1", &end) < 0)
+		return false;
+	sqlite3_bind_int64(end, 1, sqlite3_column_int64(find, 0));
+	sqlite3_reset(find);
+	if (sql_run(l, end) < 0)
+		return false;
+	l->now.tally.allows--;
+	l->topics |= LEDGER_EXCEPTIONS;
+	audit_add(l, "ledger", "allow.expire", object, "{}");
+	return true;
+}
+
+void allows_expire(struct ledger *l, int64_t now)
+{
+	while (l->now.tally.allows > 0 && allow_expire(l, now))
+		;
+}
+
+int ledger_allows(struct ledger *l, allow_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	int rc, r;
+
+	r = sql_prepare(
+		l, "SELECT id, key, created, until, author, reason FROM allows ORDER BY key", &stmt
+	);
+	if (r < 0)
+		return r;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct allow allow = {
+			.id = sqlite3_column_int64(stmt, 0),
+			.created = sqlite3_column_int64(stmt, 2),
+			.until = sqlite3_column_int64(stmt, 3),
+			.author = sql_text(stmt, 4),
+			.reason = sql_text(stmt, 5),
+		};
+
+		if (sql_indicator(stmt, 1, &allow.indicator) < 0)
+			return -EILSEQ;
+		if (!cb(ctx, &allow))
+			return 0;
+	}
+	return sql_errno(rc, l->db);
+}
+
+// The protections, then the allows, for one callback.
+struct exceptions {
+	exception_cb cb;
+	void *ctx;
+	bool ended;
+};
+
+static bool exception_of_protection(void *ctx, const struct protection *protection)
+{
+	struct exceptions *e = ctx;
+	struct exception exception = {
+		.indicator = protection->indicator,
+		.kind = EXCEPTION_PROTECT,
+		.until = UNTIL_FOREVER,
+	};
+
+	e->ended = !e->cb(e->ctx, &exception);
+	return !e->ended;
+}
+
+static bool exception_of_allow(void *ctx, const struct allow *allow)
+{
+	struct exceptions *e = ctx;
+	struct exception exception = {
+		.indicator = allow->indicator,
+		.kind = EXCEPTION_ALLOW,
+		.until = allow->until,
+	};
+
+	return e->cb(e->ctx, &exception);
+}
+
+int ledger_exceptions(struct ledger *l, exception_cb cb, void *ctx)
+{
+	struct exceptions e = {.cb = cb, .ctx = ctx};
+
+	protect_each(l->protect, exception_of_protection, &e);
+	return e.ended ? 0 : ledger_allows(l, exception_of_allow, &e);
+}
+
+void ledger_pause(
+	struct ledger *l, int64_t until, const struct actor *actor, ledger_done done, void *ctx
+)
+{
+	int64_t now = clock_wall(l);
+
+	if (until != 0 && (until <= now || until > now + ALLOW_MAX + UNTIL_SLACK)) {
+		pending_done(
+			l, done, ctx, -ERANGE, "a pause ends within 24 h: give --for at most 24h"
+		);
+		return;
+	}
+	if (transaction_begin(l) == 0) {
+		l->now.pause_until = until;
+		l->now.pause_due = until ? deadline_due(l, until) : 0;
+		l->topics |= LEDGER_PAUSE;
+		allow_audit(l, until ? "pause" : "pause.end", "", until, actor);
+	}
+	pending_done(l, done, ctx, 0, "");
+}
+
+int64_t ledger_pause_until(const struct ledger *l)
+{
+	return l->open ? l->saved.pause_until : l->now.pause_until;
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What the files of the ledger share; nobody else includes it, but for the ledger's tests.
+//
+//   ledger.c           open, the shared transaction, its commit and failure, watchers
+//   ledger_schema.c    tables and prepared statements
+//   ledger_submit.c    judging and writing claims
+//   ledger_entry.c     entries from claims, the change log, the digest
+//   ledger_deadline.c  the clock; ends, orphans' grace, allows, pause
+//   ledger_held.c      held changes          ledger_allow.c  allows, pause, exceptions
+//   ledger_protection.c  the operator's protections, conflicts
+//   ledger_query.c     claims                ledger_changes.c  entries, the log, the reader
+//   ledger_note.c      cursors, notes, sources
+//   ledger_space.c     the reserve on disk   audit.c         the chain
+//
+// One transaction is open at a time and shared by all writers of about 2 ms. `now` is what it will
+// be after the commit, `saved` what it was before: a failure copies it back.
+
+#pragma once
+
+#include "control/ledger.h"
+#include "control/ledger_key.h"
+#include "control/protect.h"
+
+#include <openssl/evp.h>
+#include <sqlite3.h>
+#include <uthash.h>
+
+#include <sys/queue.h>
+
+struct event;
+
+#define SHA256_LEN 32
+#define RATE_SECONDS 60
+#define ALLOW_MAX (24 * 3600)
+#define EXPIRE_BATCH 500 // claims ended in one transaction: bounds its time
+#define PENDING_FULL 4000 // items in one transaction, then it is committed at once
+
+enum stmt {
+	STMT_BEGIN,
+	STMT_COMMIT,
+	STMT_STATE_PUT,
+	STMT_SOURCE_ADD,
+	STMT_SOURCE_PUT,
+	STMT_CLAIM_FIND,
+	STMT_CLAIM_ADD,
+	STMT_CLAIM_REPLACE,
+	STMT_CLAIM_END,
+	STMT_CLAIM_STATE,
+	STMT_CLAIM_ENDS,
+	STMT_ENTRY_FIND,
+	STMT_ENTRY_PUT,
+	STMT_ENTRY_END,
+	STMT_CHANGE_ADD,
+	STMT_CHANGE_TRIM,
+	STMT_REVISION_ADD,
+	STMT_REVISION_FIND,
+	STMT_REVISION_TRIM,
+	STMT_AUDIT_ADD,
+	STMT_HELD_FIND,
+	STMT_HELD_ADD,
+	STMT_HELD_COUNT,
+	STMT_HELD_END,
+	STMT_DUE_CLAIMS,
+	STMT_DUE_FIRST,
+	STMT_N,
+};
+
+// Counters that follow the claims and entries; written with each commit.
+struct tally {
+	uint64_t claims, orphaned, held, allows;
+	uint64_t entries, enforce, monitor, names;
+};
+
+struct ledger_now {
+	struct revision revision;
+	struct digest digest;
+	struct tally tally;
+	int64_t log_last; // sequence number of the newest change
+	int64_t log_tail; // oldest revision whose successors' changes are kept
+	int64_t pause_until, pause_due;
+	int64_t audit_seq;
+	uint8_t audit_hash[SHA256_LEN];
+};
+
+// New claims of a source in each of the last 60 seconds.
+struct rate {
+	int64_t second; // of the newest bucket, CLOCK_BOOTTIME
+	uint32_t count[RATE_SECONDS];
+	uint32_t sum;
+};
+
+struct source {
+	int64_t id;
+	char *name;
+	bool configured, cases, dirty;
+	uint64_t claims, claims_saved;
+	struct rate rate, rate_saved;
+};
+
+// An indicator whose claims the open transaction touched.
+struct dirty {
+	struct indicator indicator;
+	struct ledger_key key;
+	bool had, has; // an entry before, after
+	int64_t enforce[2], monitor[2]; // ends before, after
+	UT_hash_handle hh;
+};
+
+// Somebody to call after the commit.
+struct pending {
+	STAILQ_ENTRY(pending) link;
+	submit_done submit;
+	ledger_done done;
+	void *ctx;
+	size_t n;
+	int error; // the writer's own refusal
+	char message[192];
+	struct submit_result results[];
+};
+STAILQ_HEAD(pending_list, pending);
+
+struct watcher {
+	TAILQ_ENTRY(watcher) link;
+	unsigned topics;
+	ledger_wake wake; // NULL: unwatched during a round
+	void *ctx;
+};
+
+struct ledger {
+	struct event_base *base;
+	struct ledger_conf conf;
+	char *dir;
+	struct protect *protect;
+	sqlite3 *db;
+	sqlite3_stmt *stmts[STMT_N];
+	uint8_t id[LEDGER_ID_LEN];
+
+	bool open; // a transaction
+	int error; // first -errno in it
+	size_t n_open; // items in it
+	unsigned topics; // for the watchers, after the commit
+	bool forced; // the audit's head goes to syslog after the commit
+	struct ledger_now now, saved;
+	struct dirty *dirty;
+	struct pending_list pending;
+	struct list_state state; // committed
+	struct event *commit_event, *due_event, *syslog_event;
+	int due_fd; // timerfd on CLOCK_BOOTTIME
+
+	struct source **sources;
+	size_t n_sources, n_sources_saved;
+	bool sources_known;
+	TAILQ_HEAD(, watcher) watchers;
+	bool waking;
+	uint64_t refused_protected, refused_brake, refused_full;
+	uint64_t refusals_seen[1024]; // hashes of refusals audited already: one source repeats them
+
+	int64_t offset_ms; // ledger time − CLOCK_BOOTTIME
+	int64_t wall_shift_ms, boot_shift_ms; // tests move the clocks with these
+	int64_t last_wall; // of the last commit before the start, seconds
+	bool ends_held; // the wall clock at start cannot be right
+	bool clock_stepped; // since the start
+
+	int reserve_fd; // locked: one daemon a ledger
+	bool reserve_kept, space_low;
+
+	EVP_MD *sha256;
+	EVP_MD_CTX *sha256_ctx;
+};
+
+// --- ledger_schema.c
+int schema_open(struct ledger *, char message[256]);
+void schema_close(struct ledger *);
+int sql_errno(int rc, sqlite3 *);
+// Step a statement that returns no rows, and reset it. Fails the open transaction.
+int sql_run(struct ledger *, sqlite3_stmt *);
+int sql_exec(struct ledger *, const char *sql);
+int sql_prepare(struct ledger *, const char *sql, sqlite3_stmt **ret_stmt);
+void sql_bind_key(sqlite3_stmt *, int at, const struct ledger_key *);
+void sql_bind_text(sqlite3_stmt *, int at, const char *text);
+const char *sql_text(sqlite3_stmt *, int column);
+int sql_indicator(sqlite3_stmt *, int column, struct indicator *ret_indicator);
+void sql_finalize(sqlite3_stmt **);
+#define scoped_stmt __attribute__((cleanup(sql_finalize))) sqlite3_stmt *
+
+// --- ledger.c
+int transaction_begin(struct ledger *); // 0 where one is open and well
+void transaction_fail(struct ledger *, int error);
+struct pending *pending_create(struct ledger *, size_t n);
+void pending_done(struct ledger *, ledger_done, void *ctx, int error, const char *message);
+void ledger_commit(struct ledger *);
+void ledger_commit_soon(struct ledger *); // on the next turn of the loop
+void ledger_wake_soon(struct ledger *, unsigned topics);
+
+// --- ledger_entry.c
+struct dirty *dirty_find(struct ledger *, const struct indicator *, const struct ledger_key *);
+void dirty_raise(struct ledger *, struct dirty *, enum claim_action, int64_t until);
+void dirty_recompute(struct ledger *, struct dirty *);
+bool entries_flush(struct ledger *); // did the list change?
+void dirty_free(struct ledger *);
+
+// --- ledger_submit.c
+struct claim_row {
+	int64_t id;
+	int64_t until, created, orphaned_since, held_id;
+	enum claim_action action;
+	enum claim_state state;
+};
+// Protections and capacity once more, before a held claim takes effect.
+enum submit_code claim_judge_again(
+	struct ledger *, const struct indicator *, const struct ledger_key *, char message[192]
+);
+void claim_state_set(
+	struct ledger *,
+	struct source *,
+	const struct claim_row *,
+	enum claim_state,
+	int64_t due,
+	int64_t orphaned_since
+);
+void claim_end(
+	struct ledger *,
+	struct source *,
+	const struct claim *key, // source, ref, indicator
+	const struct claim_row *,
+	const char *actor,
+	const char *action,
+	const char *cause
+);
+void claim_object(const struct claim *, char *text, size_t size);
+
+// --- ledger_deadline.c
+int deadline_init(struct ledger *, int64_t last_wall);
+void deadline_arm(struct ledger *);
+void deadline_run(struct ledger *);
+int64_t clock_wall_ms(const struct ledger *);
+int64_t clock_boot_ms(const struct ledger *);
+int64_t clock_wall(const struct ledger *); // seconds
+// When an end given in wall-clock seconds falls due, in ledger time.
+int64_t deadline_due(const struct ledger *, int64_t until);
+int64_t ledger_time(struct ledger *); // seconds
+
+// --- ledger_held.c
+int held_group(struct ledger *, struct source *, const char *why, int64_t *ret_id);
+void held_count(struct ledger *, int64_t held_id, int by);
+
+// --- ledger_protection.c
+int protections_load(struct ledger *);
+
+// --- ledger_allow.c
+void allows_expire(struct ledger *, int64_t now);
+int64_t allows_due(struct ledger *);
+
+// --- ledger_note.c
+struct source *source_find(struct ledger *, const char *name);
+struct source *source_get(struct ledger *, const char *name); // made where there is none
+struct source *source_by_id(struct ledger *, int64_t id);
+int sources_load(struct ledger *);
+void sources_save(struct ledger *);
+void sources_commit(struct ledger *);
+void sources_rollback(struct ledger *);
+void sources_free(struct ledger *);
+
+// --- ledger_space.c
+int space_init(struct ledger *, char message[256]);
+void space_check(struct ledger *); // before a transaction: space_low
+void space_release(struct ledger *); // gives up the reserve
+void space_fini(struct ledger *);
+
+// --- audit.c
+int audit_init(struct ledger *);
+void audit_fini(struct ledger *);
+void audit_add(
+	struct ledger *,
+	const char *actor,
+	const char *action,
+	const char *object,
+	const char *detail
+);
+void audit_add_cause(
+	struct ledger *,
+	const char *actor,
+	const char *action,
+	const char *object,
+	const char *key,
+	const char *cause
+);
+void audit_syslog(struct ledger *);
+// {"key":"value",…} without a tree: a thousand claims a commit are audited.
+struct detail {
+	size_t len;
+	char text[1600];
+};
+void detail_begin(struct detail *);
+void detail_text(struct detail *, const char *key, const char *value);
+void detail_number(struct detail *, const char *key, int64_t value);
+const char *detail_end(struct detail *);
