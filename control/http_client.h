@@ -22,6 +22,10 @@ struct http_tls {
 	const char *key_password_file;
 };
 
+// Can these files be used? 0, or -errno with a message that names the remedy (OpenSSL 3 refuses
+// what older versions wrote into PKCS#12 files).
+int http_tls_check(const struct http_tls *, char ret_message[256]);
+
 // How to reach one service; the strings are borrowed for the life of the client.
 struct http_service {
 	const char *name; // "thehive:soc", "f5xc": dependency for derived protections, metrics
