@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// The ledger at size: claims a second in calls of a given size, commit latency, memory, octets on
+// disk. bench_ledger DIR [CLAIMS [A_CALL]]; DIR must be empty and on the disk to be measured.
+
+#include "control/ledger.h"
+#include "control/protect.h"
+
+#include <event2/event.h>
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define CALL_MAX 1000
+
+struct bench {
+	struct event_base *base;
+	struct ledger *ledger;
+	bool done;
+	int error;
+};
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void
+done_cb(void *ctx,
+	int error,
+	struct revision revision,
+	const struct submit_result *results,
+	size_t n)
+{
+	struct bench *b = ctx;
+
+	(void)revision;
+	b->done = true;
+	b->error = error;
+	for (size_t i = 0; i < n; i++)
+		if (results[i].code != SUBMIT_OK) {
+			fprintf(stderr, "refused: %s\n", results[i].message);
+			exit(1);
+		}
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void quantiles_print(const char *what, double *values, size_t n)
+{
+	qsort(values, n, sizeof(*values), compare);
+	printf("%s: median %.2f ms, p99 %.2f ms, largest %.2f ms\n",
+	       what,
+	       1e3 * values[n / 2],
+	       1e3 * values[n * 99 / 100],
+	       1e3 * values[n - 1]);
+}
+
+static void memory_print(void)
+{
+	char line[256];
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, "VmRSS", 5) == 0 || strncmp(line, "VmHWM", 5) == 0)
+			fputs(line, stdout);
+	if (f)
+		fclose(f);
+}
+
+static void address_of(struct indicator *n, uint32_t i)
+{
+	uint32_t addr = htonl(0x14000000 + (uint32_t)((uint64_t)i * 2654435761u % 0x40000000));
+
+	*n = (struct indicator){.kind = INDICATOR_NET, .family = 4, .prefix_len = 32};
+	memcpy(n->addr, &addr, 4);
+}
+
+static void submit(struct bench *b, const struct submit_item *items, size_t n)
+{
+	struct submit s = {.items = items, .n = n, .actor = {.name = "bench"}};
+
+	b->done = false;
+	ledger_submit(b->ledger, &s, done_cb, b);
+}
+
+static void load(struct bench *b, uint32_t claims, size_t call)
+{
+	static struct submit_item items[CALL_MAX];
+	static char refs[CALL_MAX][48];
+	double *held = calloc(claims / call + 1, sizeof(double)), start = now_s();
+	double *commit = calloc(claims / call + 1, sizeof(double));
+	size_t calls = 0;
+
+	for (uint32_t i = 0; i < claims; calls++) {
+		size_t n = 0;
+		double t;
+
+		for (; n < call && i < claims; n++, i++) {
+			snprintf(refs[n], sizeof(refs[n]), "soc/~%u/~%u", i / 8, i);
+			items[n] = (struct submit_item){.op = SUBMIT_PUT};
+			items[n].claim = (struct claim){
+				.source = "list:bench",
+				.ref = refs[n],
+				.author = "alice@example.org",
+				.reason = "command and control",
+				.until = UNTIL_FOREVER,
+				.tlp = 2,
+				.case_number = "4711",
+			};
+			address_of(&items[n].claim.indicator, i);
+		}
+		t = now_s();
+		submit(b, items, n);
+		held[calls] = now_s() - t;
+		while (!b->done)
+			event_base_loop(b->base, EVLOOP_ONCE);
+		commit[calls] = now_s() - t;
+	}
+	printf("%u claims in calls of %zu: %.0f claims/s\n",
+	       claims,
+	       call,
+	       claims / (now_s() - start));
+	quantiles_print("ledger_submit alone", held, calls);
+	quantiles_print("until done", commit, calls);
+	free(held);
+	free(commit);
+}
+
+static bool count_cb(void *ctx, const struct claim *claim)
+{
+	(void)claim;
+	++*(size_t *)ctx;
+	return true;
+}
+
+static void queries(struct bench *b, uint32_t claims)
+{
+	double times[1000];
+	size_t found = 0;
+
+	for (size_t i = 0; i < 1000; i++) {
+		struct indicator n;
+		double t = now_s();
+
+		address_of(&n, (uint32_t)(i * 7919 % claims));
+		ledger_claims_of(b->ledger, &n, true, count_cb, &found);
+		times[i] = now_s() - t;
+	}
+	printf("%zu claims found; ", found);
+	quantiles_print("ledger_claims_of", times, 1000);
+}
+
+static bool entry_count(void *ctx, const struct entry *entry)
+{
+	(void)entry;
+	++*(size_t *)ctx;
+	return true;
+}
+
+static void read_all(struct bench *b)
+{
+	struct ledger_reader *reader;
+	struct list_state state;
+	double start = now_s();
+	size_t n = 0;
+
+	if (ledger_reader_open(b->ledger, &reader, &state) < 0)
+		exit(1);
+	while (ledger_reader_next(reader, 1000, entry_count, &n) > 0)
+		;
+	ledger_reader_close(reader);
+	printf("reader: %zu entries in %.2f s\n", n, now_s() - start);
+}
+
+static void single(struct bench *b, const char *run)
+{
+	double times[500];
+
+	for (size_t i = 0; i < 500; i++) {
+		struct submit_item item = {.op = SUBMIT_PUT};
+		char ref[32];
+		double t;
+
+		snprintf(ref, sizeof(ref), "%s/%zu", run, i);
+		item.claim = (struct claim
+		){.source = "operator", .ref = ref, .until = UNTIL_FOREVER, .tlp = -1};
+		address_of(&item.claim.indicator, 2000000 + (uint32_t)i);
+		t = now_s();
+		submit(b, &item, 1);
+		while (!b->done)
+			event_base_loop(b->base, EVLOOP_ONCE);
+		times[i] = now_s() - t;
+	}
+	quantiles_print("one claim until done", times, 500);
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t claims = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000000;
+	size_t call = argc > 3 ? strtoul(argv[3], NULL, 10) : CALL_MAX;
+	struct ledger_conf conf = {
+		.dir = argc > 1 ? argv[1] : ".",
+		.min_prefix_v4 = 16,
+		.min_prefix_v6 = 32,
+		.case_claims_per_minute = 200,
+		.max_entries = 4000000,
+		.change_log_max = 100000,
+		.orphan_grace = 604800,
+	};
+	struct bench b = {.base = event_base_new()};
+	struct protect *protect;
+	char message[256], path[4096];
+	struct stat st;
+
+	if (call == 0 || call > CALL_MAX || protect_create(true, PROTECT_REFUSE, &protect) < 0)
+		return 64;
+	if (ledger_open(b.base, &conf, protect, &b.ledger, message) < 0) {
+		fprintf(stderr, "%s\n", message);
+		return 1;
+	}
+	single(&b, "empty");
+	load(&b, claims, call);
+	single(&b, "full");
+	queries(&b, claims);
+	read_all(&b);
+	memory_print();
+	ledger_close(b.ledger);
+	snprintf(path, sizeof(path), "%s/ledger.db", conf.dir);
+	if (stat(path, &st) == 0)
+		printf("ledger.db: %.0f MiB\n", (double)st.st_size / 1048576);
+	protect_free(protect);
+	event_base_free(b.base);
+	return 0;
+}
