@@ -236,6 +236,11 @@ void ledger_commit(struct ledger *l)
 		deadline_arm(l);
 		if (!error && l->forced)
 			audit_syslog(l);
+		// Without room the log on disk must not grow: its pages are used again.
+		if (l->space_low)
+			sqlite3_wal_checkpoint_v2(
+				l->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL
+			);
 	} else {
 		l->topics = 0;
 	}

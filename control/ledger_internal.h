@@ -165,6 +165,7 @@ struct ledger {
 
 	int reserve_fd; // locked: one daemon a ledger
 	bool reserve_kept, space_low;
+	unsigned checkpoint_pages; // of the write-ahead log
 
 	EVP_MD *sha256;
 	EVP_MD_CTX *sha256_ctx;

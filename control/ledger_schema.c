@@ -259,15 +259,17 @@ int schema_open(struct ledger *l, char message[256])
 	if (r == 0) {
 		sqlite3_extended_result_codes(l->db, 1);
 		sqlite3_busy_timeout(l->db, 1000);
-		// 48 MiB of pages: an index at a million claims is larger, its upper levels are
+		// 64 MiB of pages: an index at a million claims is larger, its upper levels are
 		// not.
 		r = sql_exec(
 			l,
 			"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			"PRAGMA cache_size = -49152; PRAGMA temp_store = MEMORY;"
-			"PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4000;"
+			"PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;"
+			"PRAGMA journal_size_limit = 67108864;"
 		);
 	}
+	if (r == 0)
+		r = sql_errno(sqlite3_wal_autocheckpoint(l->db, (int)l->checkpoint_pages), l->db);
 	if (r == 0)
 		r = schema_create(l, message);
 	for (int i = 0; r == 0 && i < STMT_N; i++)

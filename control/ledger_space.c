@@ -3,7 +3,8 @@
 
 // ledger.reserve: octets kept on disk for withdrawals, allows and pauses when nothing else is left.
 // New blocks are refused while less than half the reserve's size is free beside it; others give it
-// up where they need it; it is taken again when three times its size is free.
+// up where they need it; it is taken again when three times its size is free. What the write-ahead
+// log holds back from ledger.db is at most a quarter of the reserve: its checkpoint finds room.
 
 #include "control/ledger_internal.h"
 #include "control/log.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 #define RESERVE_MIN (256 << 10)
-#define RESERVE_MAX (16 << 20)
+#define RESERVE_MAX (64 << 20)
 
 static int space_free(const struct ledger *l, uint64_t *ret_free, uint64_t *ret_reserve)
 {
@@ -45,6 +46,7 @@ static void reserve_take(struct ledger *l, uint64_t size)
 
 int space_init(struct ledger *l, char message[256])
 {
+	uint64_t available = 0, reserve = 0;
 	char path[4096];
 
 	snprintf(path, sizeof(path), "%s/ledger.reserve", l->dir);
@@ -56,6 +58,9 @@ int space_init(struct ledger *l, char message[256])
 		return -EBUSY;
 	}
 	l->reserve_kept = lseek(l->reserve_fd, 0, SEEK_END) > 0;
+	if (space_free(l, &available, &reserve) < 0)
+		return -EIO;
+	l->checkpoint_pages = (unsigned)(reserve / 4 / 4096);
 	space_check(l);
 	return 0;
 }
