@@ -22,9 +22,14 @@
 #include "control/ledger.h"
 #include "control/ledger_key.h"
 #include "control/protect.h"
+#include "rules/siphash.h"
 
 #include <openssl/evp.h>
 #include <sqlite3.h>
+
+// Keys are chosen by others; and uthash's own function does not survive clang's warnings.
+static const uint8_t dirty_hash_key[16] = "stanch ledger 1";
+#define HASH_FUNCTION(key, len, hash) ((hash) = (unsigned)siphash64(dirty_hash_key, (key), (len)))
 #include <uthash.h>
 
 #include <sys/queue.h>

@@ -4,6 +4,7 @@
 #include "tests/unit/ledger_fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 static int setup(void **state)
 {
@@ -553,29 +554,62 @@ static void test_reader(void **state)
 	ledger_reader_close(reader);
 }
 
+struct reading {
+	struct ledger_reader *reader;
+	struct list_state state;
+	struct digest digest;
+	int n;
+};
+
+static void *reading_run(void *ctx)
+{
+	struct reading *r = ctx;
+	int n;
+
+	while ((n = ledger_reader_next(r->reader, 3, entry_seen, &r->digest)) > 0)
+		r->n += n;
+	return NULL;
+}
+
+// A reader on a thread of its own while the loop writes.
+static void test_reader_thread(void **state)
+{
+	struct fixture *f = *state;
+	char text[32];
+
+	for (int round = 0; round < 10; round++) {
+		struct reading r = {0};
+		pthread_t thread;
+
+		assert_int_equal(ledger_reader_open(f->ledger, &r.reader, &r.state), 0);
+		assert_int_equal(pthread_create(&thread, NULL, reading_run, &r), 0);
+		for (int i = 0; i < 10; i++) {
+			snprintf(text, sizeof(text), "198.51.%d.%d", round, i);
+			put(f, "operator", "a", text, CLAIM_ENFORCE, UNTIL_FOREVER);
+		}
+		pthread_join(thread, NULL);
+		assert_int_equal(r.n, r.state.count);
+		assert_true(digest_equal(r.digest, r.state.digest));
+		ledger_reader_close(r.reader);
+	}
+	ledger_check(f->ledger);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_new),
-		T(test_two_cases),
-		T(test_actions),
-		T(test_orphan),
-		T(test_late),
-		T(test_expiry_timer),
-		T(test_clock_step),
-		T(test_clock_at_start),
-		T(test_change_log),
-		T(test_change_log_whole),
-		T(test_group),
-		T(test_group_failure),
-		T(test_notes),
-		T(test_sources),
-		T(test_claims_of),
-		T(test_by_ref),
-		T(test_one_daemon),
-		T(test_reader),
+		T(test_new),	       T(test_two_cases),
+		T(test_actions),       T(test_orphan),
+		T(test_late),	       T(test_expiry_timer),
+		T(test_clock_step),    T(test_clock_at_start),
+		T(test_change_log),    T(test_change_log_whole),
+		T(test_group),	       T(test_group_failure),
+		T(test_notes),	       T(test_sources),
+		T(test_claims_of),     T(test_by_ref),
+		T(test_one_daemon),    T(test_reader),
+		T(test_reader_thread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
