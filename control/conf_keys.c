@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/conf_keys.h"
+
+#include <stddef.h>
+
+// clang-format off
+#define KEY(s, key, t, member, d, h) \
+	{.name = key, .type = t, .offset = offsetof(struct s, member), .fallback = d, .help = h}
+#define NEED(s, key, t, member, h) \
+	{.name = key, .type = t, .required = true, .offset = offsetof(struct s, member), .help = h}
+#define NUMBER(s, key, t, member, d, lo, hi, h) \
+	{.name = key, .type = t, .offset = offsetof(struct s, member), .fallback = d, .min = lo, \
+	 .max = hi, .help = h}
+#define LIST(s, key, member, d, h) \
+	{.name = key, .type = KEY_LIST, .offset = offsetof(struct s, member), \
+	 .count_offset = offsetof(struct s, n_##member), .fallback = d, .help = h}
+#define WORD(s, key, member, w, d, h) \
+	{.name = key, .type = KEY_WORD, .offset = offsetof(struct s, member), .fallback = d, \
+	 .words = w, .n_words = sizeof(w) / sizeof(w[0]), .help = h}
+#define SECTION(s, key, member, c, cs, h) \
+	{.name = key, .type = KEY_SECTION, .offset = offsetof(struct s, member), .children = c, \
+	 .size = sizeof(struct cs), .help = h}
+#define SECTION_PTR(s, key, member, c, cs, h) \
+	{.name = key, .type = KEY_SECTION_PTR, .offset = offsetof(struct s, member), \
+	 .children = c, .size = sizeof(struct cs), .help = h}
+#define SECTIONS(s, key, member, c, cs, h) \
+	{.name = key, .type = KEY_SECTIONS, .offset = offsetof(struct s, member), \
+	 .count_offset = offsetof(struct s, n_##member), .children = c, \
+	 .size = sizeof(struct cs), .help = h}
+#define END {.name = NULL}
+
+static const cyaml_strval_t overlap_words[] = {
+	{"refuse", CONF_OVERLAP_REFUSE}, {"except", CONF_OVERLAP_EXCEPT},
+};
+static const cyaml_strval_t action_words[] = {
+	{"enforce", CONF_ACTION_ENFORCE}, {"monitor", CONF_ACTION_MONITOR}, {"none", CONF_ACTION_NONE},
+};
+// 1 more than the value, so that 0 is "not given" (conf.c takes it off again).
+static const cyaml_strval_t pap_words[] = {
+	{"CLEAR", 1}, {"WHITE", 1}, {"GREEN", 2}, {"AMBER", 3},
+};
+static const cyaml_strval_t tlp_words[] = {
+	{"CLEAR", 1}, {"WHITE", 1}, {"GREEN", 2}, {"AMBER", 3}, {"AMBER+STRICT", 4}, {"RED", 5},
+};
+
+static const struct conf_key tls_keys[] = {
+	KEY(conf_tls, "ca_file", KEY_FILE, ca_file, NULL, "certificates to trust (PEM), instead of the system's"),
+	KEY(conf_tls, "cert_file", KEY_FILE, cert_file, NULL, "client certificate: PEM, or PKCS#12 (.p12, .pfx)"),
+	KEY(conf_tls, "key_file", KEY_FILE, key_file, NULL, "its key (PEM), where it is not in cert_file"),
+	KEY(conf_tls, "key_password_file", KEY_SECRET, key_password_file, NULL, "the key's or the PKCS#12 file's password"),
+	END,
+};
+static const struct conf_key server_tls_keys[] = {
+	KEY(conf_server_tls, "cert_file", KEY_FILE, cert_file, NULL, "certificate chain (PEM)"),
+	KEY(conf_server_tls, "key_file", KEY_FILE, key_file, NULL, "its key (PEM)"),
+	END,
+};
+static const struct conf_key http_keys[] = {
+	NUMBER(conf_http, "max_connections", KEY_U32, max_connections, "512", 1, 65535, "connections at a time on TCP, and likewise on the Unix socket"),
+	NUMBER(conf_http, "max_connections_per_address", KEY_U32, max_connections_per_address, "64", 1, 65535, "of these, from one address"),
+	NUMBER(conf_http, "deadline_ms", KEY_U32, deadline_ms, "10000", 10, 600000, "longest time from a connection or the last answer to a whole request, and to its answer"),
+	NUMBER(conf_http, "hooks_per_second", KEY_U32, hooks_per_second, "500", 1, 1000000, "webhooks from one address in a second; beyond: 429"),
+	END,
+};
+static const struct conf_key protect_keys[] = {
+	KEY(conf_protect, "private", KEY_BOOL, private_ranges, "true", "protect RFC 1918, fc00::/7 and 100.64.0.0/10"),
+	WORD(conf_protect, "overlap", overlap, overlap_words, "refuse", "a block that meets a protection: refuse it, or except the protected part"),
+	LIST(conf_protect, "networks", networks, NULL, "addresses, prefixes, protocol/address:port that are never denied"),
+	LIST(conf_protect, "names", names, NULL, "names that are never denied: corp.example, *.corp.example"),
+	END,
+};
+static const struct conf_key brake_keys[] = {
+	NUMBER(conf_brakes, "shortest_prefix_v4", KEY_U32, shortest_prefix_v4, "16", 1, 32, "wider IPv4 prefixes are refused"),
+	NUMBER(conf_brakes, "shortest_prefix_v6", KEY_U32, shortest_prefix_v6, "32", 1, 128, "wider IPv6 prefixes are refused"),
+	NUMBER(conf_brakes, "case_claims_per_minute", KEY_U32, case_claims_per_minute, "200", 1, 1000000, "new claims of cases in a minute; beyond it they are held for an operator"),
+	END,
+};
+static const struct conf_key ledger_keys[] = {
+	NUMBER(conf_ledger, "max_entries", KEY_U64, max_entries, "1000000", 1, 100000000, "entries that the ledger takes; not above the data plane's capacity"),
+	NUMBER(conf_ledger, "change_log_max", KEY_U64, change_log_max, "200000", 1000, 100000000, "changes kept for followers; one further behind compares in full"),
+	END,
+};
+static const struct conf_key response_keys[] = {
+	NEED(conf_response, "value", KEY_TEXT, value, "a value of the response field"),
+	{.name = "action", .type = KEY_WORD, .required = true, .offset = offsetof(struct conf_response, action),
+	 .words = action_words, .n_words = 3, .help = "what it stands for: enforce, monitor, none"},
+	KEY(conf_response, "for", KEY_TEXT, duration, NULL, "how long, as 4h or 7d; without: no end"),
+	END,
+};
+static const struct conf_key thehive_keys[] = {
+	NEED(conf_thehive, "name", KEY_TEXT, name, "what this instance is called in claims and status; do not change it later"),
+	NEED(conf_thehive, "url", KEY_URL, url, "base URL, with a path where TheHive has one"),
+	{.name = "key_file", .type = KEY_SECRET, .required = true, .offset = offsetof(struct conf_thehive, key_file), .help = "API key of a service account"},
+	KEY(conf_thehive, "organisation", KEY_TEXT, organisation, NULL, "organisation, where the account has several"),
+	KEY(conf_thehive, "webhook_token_file", KEY_SECRET, webhook_token_file, NULL, "the word that this TheHive's webhooks bring"),
+	LIST(conf_thehive, "true_positive", true_positive, "TruePositive", "TheHive 5: statuses of a closed case that deny"),
+	KEY(conf_thehive, "response_field", KEY_TEXT, response_field, "stanch-action", "custom field by which an analyst says enforce or monitor"),
+	KEY(conf_thehive, "response_tag", KEY_TEXT, response_tag, "stanch", "prefix of the tag that says the same: stanch:enforce, stanch:monitor:4h"),
+	SECTIONS(conf_thehive, "responses", responses, response_keys, conf_response, "further values of the response field or tag"),
+	WORD(conf_thehive, "max_pap", max_pap, pap_words, "AMBER", "block up to this PAP: CLEAR, GREEN or AMBER; RED never"),
+	LIST(conf_thehive, "data_types", data_types, "ip,domain,fqdn,hostname,url", "types of observables that are read"),
+	NUMBER(conf_thehive, "index_delay_ms", KEY_U32, index_delay_ms, "2000", 1, 600000, "a case is read again after this time, for TheHive's index"),
+	NUMBER(conf_thehive, "incremental_s", KEY_U32, incremental_s, "30", 1, 86400, "between listings of what changed"),
+	NUMBER(conf_thehive, "full_s", KEY_U32, full_s, "900", 1, 604800, "between full listings"),
+	NUMBER(conf_thehive, "orphan_grace_s", KEY_U32, orphan_grace_s, "604800", 1, 31536000, "what is no longer seen stays in force this long; the longest of all instances holds"),
+	NUMBER(conf_thehive, "max_per_second", KEY_DOUBLE, max_per_second, "2", 0, 1000, "requests a second"),
+	NUMBER(conf_thehive, "timeout_ms", KEY_U32, timeout_ms, "30000", 100, 600000, "of a whole request"),
+	NUMBER(conf_thehive, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
+	KEY(conf_thehive, "proxy", KEY_TEXT, proxy, NULL, "http://HOST:PORT or socks5h://HOST:PORT"),
+	SECTION(conf_thehive, "tls", tls, tls_keys, conf_tls, "TLS towards TheHive"),
+	END,
+};
+static const struct conf_key f5xc_keys[] = {
+	NEED(conf_f5xc, "url", KEY_URL, url, "https://TENANT.console.ves.volterra.io/api"),
+	KEY(conf_f5xc, "token_file", KEY_SECRET, token_file, NULL, "API token; or a certificate in tls.cert_file"),
+	KEY(conf_f5xc, "namespace", KEY_TEXT, xc_namespace, "system", "namespace of the sets"),
+	KEY(conf_f5xc, "prefix", KEY_TEXT, prefix, "stanch", "names of the sets begin so: stanch-v4-000"),
+	NEED(conf_f5xc, "fleet_id", KEY_TEXT, fleet_id, "label of the owner; the same on every gateway of a fleet"),
+	LIST(conf_f5xc, "mirror", mirror, "cases,operators", "whose entries: cases, operators, list:NAME"),
+	WORD(conf_f5xc, "max_tlp", max_tlp, tlp_words, "AMBER", "entries of cases above this TLP are not mirrored"),
+	NUMBER(conf_f5xc, "min_interval_ms", KEY_U32, min_interval_ms, "5000", 1, 3600000, "between two writes of one set"),
+	NUMBER(conf_f5xc, "reconcile_s", KEY_U32, reconcile_s, "300", 1, 86400, "between comparisons of everything"),
+	NUMBER(conf_f5xc, "max_sets", KEY_U32, max_sets, "1024", 1, 1024, "sets at most"),
+	NUMBER(conf_f5xc, "set_size", KEY_U32, set_size, "1000", 1, 1024, "prefixes in one set"),
+	NUMBER(conf_f5xc, "max_per_second", KEY_DOUBLE, max_per_second, "5", 0, 1000, "requests a second"),
+	NUMBER(conf_f5xc, "timeout_ms", KEY_U32, timeout_ms, "30000", 100, 600000, "of a whole request"),
+	NUMBER(conf_f5xc, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
+	KEY(conf_f5xc, "proxy", KEY_TEXT, proxy, NULL, "http://HOST:PORT or socks5h://HOST:PORT"),
+	SECTION(conf_f5xc, "tls", tls, tls_keys, conf_tls, "TLS towards F5 XC"),
+	END,
+};
+static const struct conf_key control_keys[] = {
+	KEY(conf, "state_dir", KEY_DIR, state_dir, "/var/lib/stanch", "the ledger and the list on disk"),
+	KEY(conf, "run_dir", KEY_DIR, run_dir, "/run/stanch", "dataplane.sock and control.sock"),
+	KEY(conf, "listen", KEY_TEXT, listen, NULL, "ADDRESS:PORT of the HTTP API; without: the Unix socket only"),
+	SECTION(conf, "tls", tls, server_tls_keys, conf_server_tls, "TLS of the HTTP API"),
+	KEY(conf, "tokens_file", KEY_FILE, tokens_file, NULL, "tokens of the HTTP API"),
+	SECTION(conf, "http", http, http_keys, conf_http, "limits of the HTTP API"),
+	SECTION(conf, "protect", protect, protect_keys, conf_protect, "what must never be denied"),
+	SECTION(conf, "brakes", brakes, brake_keys, conf_brakes, "limits on what sources may do"),
+	SECTION(conf, "ledger", ledger, ledger_keys, conf_ledger, "limits of the ledger"),
+	SECTIONS(conf, "thehive", thehive, thehive_keys, conf_thehive, "instances of TheHive"),
+	SECTION_PTR(conf, "f5xc", f5xc, f5xc_keys, conf_f5xc, "mirror to F5 Distributed Cloud"),
+	END,
+};
+
+const struct conf_key conf_keys_top[] = {
+	{.name = "control", .type = KEY_SECTION_PTR, .required = true,
+	 .offset = offsetof(struct conf_file, control), .children = control_keys,
+	 .size = sizeof(struct conf), .help = "stanch-control"},
+	END,
+};
+// clang-format on
+
+const char *key_type_name(enum key_type type)
+{
+	static const char *const names[] = {
+		[KEY_TEXT] = "text",
+		[KEY_DIR] = "directory",
+		[KEY_FILE] = "file",
+		[KEY_SECRET] = "file with a secret",
+		[KEY_URL] = "URL",
+		[KEY_LIST] = "list of texts",
+		[KEY_U32] = "number",
+		[KEY_U64] = "number",
+		[KEY_DOUBLE] = "number",
+		[KEY_BOOL] = "true or false",
+		[KEY_WORD] = "word",
+		[KEY_SECTION] = "section",
+		[KEY_SECTION_PTR] = "section",
+		[KEY_SECTIONS] = "list of sections",
+	};
+	return names[type];
+}
+
+static void keys_print(FILE *to, const struct conf_key *keys, const char *path)
+{
+	for (; keys->name; keys++) {
+		char here[256];
+		snprintf(
+			here,
+			sizeof(here),
+			"%s%s%s%s",
+			path,
+			path[0] ? "." : "",
+			keys->name,
+			keys->type == KEY_SECTIONS ? "[]" : ""
+		);
+		fprintf(to,
+			"%s | %s | %s | %s\n",
+			here,
+			key_type_name(keys->type),
+			keys->required		 ? "required"
+				: keys->fallback ? keys->fallback
+						 : "",
+			keys->help);
+		if (keys->children)
+			keys_print(to, keys->children, here);
+	}
+}
+
+void conf_keys_print(FILE *to)
+{
+	keys_print(to, conf_keys_top, "");
+}
