@@ -314,6 +314,8 @@ static int ledger_prepare(struct ledger *l, char message[256])
 		r = protections_load(l);
 	if (r == 0)
 		r = deadline_init(l, wall);
+	if (r == 0)
+		r = checkpoint_init(l);
 	return r;
 }
 
@@ -383,6 +385,7 @@ void ledger_close(struct ledger *l)
 		event_free(l->due_event);
 	if (l->due_fd >= 0)
 		close(l->due_fd);
+	checkpoint_fini(l);
 	schema_close(l);
 	space_fini(l);
 	audit_fini(l);

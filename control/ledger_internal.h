@@ -13,6 +13,7 @@
 //   ledger_query.c     claims                ledger_changes.c  entries, the log, the reader
 //   ledger_note.c      cursors, notes, sources
 //   ledger_space.c     the reserve on disk   audit.c         the chain
+//   ledger_checkpoint.c  the thread that empties the write-ahead log
 //
 // One transaction is open at a time and shared by all writers of about 2 ms. `now` is what it will
 // be after the commit, `saved` what it was before: a failure copies it back.
@@ -170,7 +171,8 @@ struct ledger {
 
 	int reserve_fd; // locked: one daemon a ledger
 	bool reserve_kept, space_low;
-	unsigned checkpoint_pages; // of the write-ahead log
+	unsigned checkpoint_pages; // of the write-ahead log, at most
+	struct checkpointer *checkpointer;
 
 	EVP_MD *sha256;
 	EVP_MD_CTX *sha256_ctx;
@@ -274,6 +276,10 @@ int space_init(struct ledger *, char message[256]);
 void space_check(struct ledger *); // before a transaction: space_low
 void space_release(struct ledger *); // gives up the reserve
 void space_fini(struct ledger *);
+
+// --- ledger_checkpoint.c
+int checkpoint_init(struct ledger *);
+void checkpoint_fini(struct ledger *);
 
 // --- audit.c
 int audit_init(struct ledger *);

@@ -269,8 +269,6 @@ int schema_open(struct ledger *l, char message[256])
 		);
 	}
 	if (r == 0)
-		r = sql_errno(sqlite3_wal_autocheckpoint(l->db, (int)l->checkpoint_pages), l->db);
-	if (r == 0)
 		r = schema_create(l, message);
 	for (int i = 0; r == 0 && i < STMT_N; i++)
 		r = sql_errno(
