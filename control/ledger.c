@@ -271,7 +271,8 @@ static void syslog_cb(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	audit_syslog(ctx);
-	// Leaves today's date in the ledger: a quiet month must not look like a clock that is wrong.
+	// Leaves today's date in the ledger: a quiet month must not look like a clock that is
+	// wrong.
 	transaction_begin(ctx);
 }
 
