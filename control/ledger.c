@@ -431,3 +431,10 @@ void ledger_unwatch(struct ledger *l, ledger_wake wake, void *ctx)
 	TAILQ_REMOVE(&l->watchers, w, link);
 	free(w);
 }
+
+void ledger_limits_set(struct ledger *l, const struct ledger_conf *conf)
+{
+	const char *dir = l->conf.dir;
+	l->conf = *conf;
+	l->conf.dir = dir;
+}

@@ -45,6 +45,8 @@ int ledger_open(
 	char ret_message[256]
 );
 void ledger_close(struct ledger *); // commits what is open
+// After a reload: limits and brakes, for what comes from now on; `dir` is not looked at.
+void ledger_limits_set(struct ledger *, const struct ledger_conf *);
 
 void ledger_state(const struct ledger *, struct list_state *ret_state);
 

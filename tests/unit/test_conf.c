@@ -258,10 +258,13 @@ static void test_files(void **state)
 	assert_non_null(mkdtemp(dir));
 	char path[128], text[512];
 	snprintf(path, sizeof(path), "%s/c.yaml", dir);
-	const char *body
-		= "control:\n  thehive:\n    - name: soc\n      url: http://127.0.0.1:9000\n"
-		  "      key_file: %s/key\n";
-	snprintf(text, sizeof(text), body, dir);
+	snprintf(
+		text,
+		sizeof(text),
+		"control:\n  thehive:\n    - name: soc\n      url: http://127.0.0.1:9000\n"
+		"      key_file: %s/key\n",
+		dir
+	);
 	file_write("c.yaml", text, 0600);
 
 	struct conf *conf = NULL;

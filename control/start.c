@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/start.h"
+
+#include "control/conf.h"
+#include "control/control.h"
+#include "control/http_server.h"
+#include "control/ledger.h"
+#include "control/log.h"
+#include "control/metrics.h"
+#include "control/protect.h"
+#include "control/resolvers.h"
+#include "control/secret.h"
+#include "control/tokens.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESOLV_CONF "/etc/resolv.conf"
+
+// --- protections
+
+static void protections_add(struct protect *protect, char *const *texts, size_t n, const char *path)
+{
+	for (size_t i = 0; i < n; i++) {
+		char reason[128];
+		snprintf(reason, sizeof(reason), "%s[%zu]", path, i);
+		struct indicator indicator;
+		struct indicator_error error;
+		// conf_check has parsed them all.
+		int failed = indicator_parse(texts[i], strlen(texts[i]), &indicator, &error);
+		if (!failed)
+			failed = protect_add(protect, PROTECT_CONFIGURED, &indicator, reason);
+		if (failed)
+			log_error("%s: not protected: %s", reason, strerror(-failed));
+	}
+}
+
+static void protections_configure(struct control *control)
+{
+	const struct conf_protect *conf = &control->conf->protect;
+	protections_add(
+		control->protect, conf->networks, conf->n_networks, "control.protect.networks"
+	);
+	protections_add(control->protect, conf->names, conf->n_names, "control.protect.names");
+}
+
+int start_protect(struct control *control)
+{
+	const struct conf_protect *conf = &control->conf->protect;
+	enum protect_overlap_mode mode
+		= conf->overlap == CONF_OVERLAP_EXCEPT ? PROTECT_EXCEPT : PROTECT_REFUSE;
+	int error = protect_create(conf->private_ranges, mode, &control->protect);
+	if (error) {
+		log_error("protections: %s", strerror(-error));
+		return error;
+	}
+	protections_configure(control);
+	return 0;
+}
+
+void stop_protect(struct control *control)
+{
+	protect_free(control->protect);
+	control->protect = NULL;
+}
+
+static bool texts_same(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+	if (n_a != n_b)
+		return false;
+	for (size_t i = 0; i < n_a; i++)
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	return true;
+}
+
+void reload_protect(struct control *control, const struct conf *old)
+{
+	const struct conf_protect *now = &control->conf->protect, *was = &old->protect;
+	if (now->private_ranges != was->private_ranges || now->overlap != was->overlap)
+		log_warning("control.protect.private and overlap: a change needs a restart");
+	if (texts_same(now->networks, now->n_networks, was->networks, was->n_networks)
+	    && texts_same(now->names, now->n_names, was->names, was->n_names))
+		return;
+	protect_clear(control->protect, PROTECT_CONFIGURED);
+	protections_configure(control);
+	log_notice("control.protect: %zu networks and %zu names", now->n_networks, now->n_names);
+}
+
+// --- the ledger
+
+static struct ledger_conf ledger_conf_of(const struct conf *conf)
+{
+	struct ledger_conf of = {
+		.dir = conf->state_dir,
+		.min_prefix_v4 = (uint8_t)conf->brakes.shortest_prefix_v4,
+		.min_prefix_v6 = (uint8_t)conf->brakes.shortest_prefix_v6,
+		.case_claims_per_minute = conf->brakes.case_claims_per_minute,
+		.max_entries = conf->ledger.max_entries,
+		.change_log_max = conf->ledger.change_log_max,
+		.orphan_grace = 604800,
+	};
+	for (size_t i = 0; i < conf->n_thehive; i++)
+		if (i == 0 || conf->thehive[i].orphan_grace_s > of.orphan_grace)
+			of.orphan_grace = conf->thehive[i].orphan_grace_s;
+	return of;
+}
+
+static int sources_tell(struct control *control)
+{
+	const struct conf *conf = control->conf;
+	char(*names)[64] = calloc(conf->n_thehive + 1, sizeof(*names));
+	const char **list = calloc(conf->n_thehive + 1, sizeof(*list));
+	int error = names && list ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < conf->n_thehive; i++) {
+		snprintf(names[i], sizeof(names[i]), "thehive:%s", conf->thehive[i].name);
+		list[i] = names[i];
+	}
+	if (!error)
+		error = ledger_sources_set(control->ledger, list, conf->n_thehive);
+	free(names);
+	free(list);
+	return error;
+}
+
+int start_ledger(struct control *control)
+{
+	struct ledger_conf conf = ledger_conf_of(control->conf);
+	char message[256] = "";
+	int error = ledger_open(control->base, &conf, control->protect, &control->ledger, message);
+	if (error) {
+		log_error("ledger: %s", message[0] ? message : strerror(-error));
+		return error;
+	}
+	error = sources_tell(control);
+	if (error) {
+		log_error("ledger: its sources could not be written: %s", strerror(-error));
+		return error;
+	}
+	struct list_state state;
+	ledger_state(control->ledger, &state);
+	log_info(
+		"ledger: revision %llu.%llu, %llu entries",
+		(unsigned long long)state.revision.epoch,
+		(unsigned long long)state.revision.number,
+		(unsigned long long)state.count
+	);
+	return 0;
+}
+
+void stop_ledger(struct control *control)
+{
+	ledger_close(control->ledger);
+	control->ledger = NULL;
+}
+
+void reload_ledger(struct control *control, const struct conf *old)
+{
+	if (strcmp(control->conf->state_dir, old->state_dir) != 0)
+		log_warning("control.state_dir: a change needs a restart");
+	struct ledger_conf conf = ledger_conf_of(control->conf);
+	ledger_limits_set(control->ledger, &conf);
+}
+
+// --- resolvers
+
+int start_resolvers(struct control *control)
+{
+	int error = resolvers_create(
+		control->base, control->protect, RESOLV_CONF, &control->resolvers
+	);
+	if (error)
+		log_error("%s: %s", RESOLV_CONF, strerror(-error));
+	return error;
+}
+
+void stop_resolvers(struct control *control)
+{
+	resolvers_free(control->resolvers);
+	control->resolvers = NULL;
+}
+
+// --- tokens and the HTTP server
+
+// The words of TheHive's webhooks are tokens like others, with the role hook.
+static int hooks_add(const struct conf *conf, struct tokens *tokens, char message[256])
+{
+	for (size_t i = 0; i < conf->n_thehive; i++) {
+		const struct conf_thehive *hive = &conf->thehive[i];
+		if (!hive->webhook_token_file)
+			continue;
+		char *secret = NULL, name[64];
+		int error = secret_read(hive->webhook_token_file, &secret, message);
+		if (error)
+			return error;
+		snprintf(name, sizeof(name), "thehive:%.48s", hive->name);
+		error = tokens_add(tokens, name, ROLE_HOOK, INT64_MAX, secret);
+		secret_free(secret);
+		if (error && error != -EEXIST) {
+			snprintf(message, 256, "%s: %s", name, strerror(-error));
+			return error;
+		}
+	}
+	return 0;
+}
+
+static int tokens_make(const struct conf *conf, struct tokens **ret_tokens)
+{
+	char message[256] = "";
+	struct tokens *tokens = NULL;
+	int error = conf->tokens_file ? tokens_load(conf->tokens_file, &tokens, message)
+				      : tokens_parse("", "", 0, &tokens, message);
+	if (!error)
+		error = hooks_add(conf, tokens, message);
+	if (error) {
+		log_error("tokens: %s", message[0] ? message : strerror(-error));
+		tokens_free(tokens);
+		return error;
+	}
+	*ret_tokens = tokens;
+	return 0;
+}
+
+int start_server(struct control *control)
+{
+	const struct conf *conf = control->conf;
+	int error = tokens_make(conf, &control->tokens);
+	if (error)
+		return error;
+	char path[256], message[256] = "";
+	snprintf(path, sizeof(path), "%s/control.sock", conf->run_dir);
+	const struct http_server_conf server = {
+		.unix_path = path,
+		.listen = conf->listen,
+		.tls_cert_file = conf->tls.cert_file,
+		.tls_key_file = conf->tls.key_file,
+		.max_connections = conf->http.max_connections,
+		.max_connections_per_address = conf->http.max_connections_per_address,
+		.deadline_ms = conf->http.deadline_ms,
+		.hooks_per_second = conf->http.hooks_per_second,
+	};
+	error = http_server_create(
+		control->base, &server, control->tokens, &control->server, message
+	);
+	if (error) {
+		log_error("HTTP API: %s", message);
+		return error;
+	}
+	log_info(
+		"HTTP API: %s%s%s%s",
+		path,
+		conf->listen ? " and " : "",
+		conf->listen ? conf->listen : "",
+		conf->tls.cert_file ? " (TLS)" : ""
+	);
+	return 0;
+}
+
+void stop_server(struct control *control)
+{
+	http_server_free(control->server);
+	control->server = NULL;
+	tokens_free(control->tokens);
+	control->tokens = NULL;
+}
+
+static bool text_same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+void reload_server(struct control *control, const struct conf *old)
+{
+	const struct conf *now = control->conf;
+	struct tokens *tokens = NULL;
+	if (tokens_make(now, &tokens) == 0) { // else logged, and the old ones stay
+		http_server_tokens_set(control->server, tokens);
+		tokens_free(control->tokens);
+		control->tokens = tokens;
+		log_notice("tokens: %zu", tokens_count(tokens));
+	}
+	if (!text_same(now->listen, old->listen) || !text_same(now->run_dir, old->run_dir)
+	    || !text_same(now->tls.cert_file, old->tls.cert_file)
+	    || !text_same(now->tls.key_file, old->tls.key_file)
+	    || memcmp(&now->http, &old->http, sizeof(now->http)) != 0)
+		log_warning("control.listen, run_dir, tls and http: a change needs a restart");
+}
+
+// --- metrics
+
+int start_metrics(struct control *control)
+{
+	int error = metrics_create(control, &control->metrics);
+	if (error)
+		log_error("metrics: %s", strerror(-error));
+	return error;
+}
+
+void stop_metrics(struct control *control)
+{
+	metrics_free(control->metrics);
+	control->metrics = NULL;
+}
