@@ -274,7 +274,7 @@ static void scrub_slice(evutil_socket_t fd, short what, void *ctx)
 		return;
 	k->scrub_next_ms = set_now(k->set).boot_ms + SCRUB_EVERY_MS;
 	scrub_result(k->scrub, &result);
-	if (!result.unrepaired || set_sweeping(k->set)
+	if (!result.unrepaired || set_settling(k->set)
 	    || set_now(k->set).boot_ms < k->resync_next_ms)
 		return;
 	k->resync_next_ms = set_now(k->set).boot_ms + RESYNC_MS;

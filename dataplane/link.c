@@ -21,7 +21,7 @@
 #define LINK_PEERS_MAX 4 // the session and newcomers before their HELLO
 #define CTL_PEERS_MAX 8
 #define READ_BURST 16 // messages of a peer in one wake-up
-#define SWEEP_SLOTS 16384 // a slice of a sweep, well under a millisecond or two
+#define SWEEP_SLOTS 4096 // a slice of a sweep: about a millisecond
 #define DENIALS_MAX 8192
 #define DENIALS_MESSAGE 256
 #define POLL_US 500
@@ -33,7 +33,7 @@ struct pending {
 	TAILQ_ENTRY(pending) entry;
 	uint64_t token; // 0: need not wait for the workers
 	int64_t deadline;
-	bool sweep; // waits for the sweep first
+	bool settle; // waits for what has to settle first
 	bool close;
 	size_t len;
 	uint8_t message[];
@@ -118,11 +118,11 @@ static void peer_free(struct peer *p)
 	free(p);
 }
 
-// Read while there is room for answers and no sweep holds the set.
+// Read while there is room for answers and nothing has to settle first.
 static void peer_arm(struct peer *p)
 {
 	static const struct timeval idle = {.tv_sec = IDLE_S};
-	bool want = !p->closing && p->n_pendings < PENDING_MAX && !set_sweeping(set_of(p->link));
+	bool want = !p->closing && p->n_pendings < PENDING_MAX && !set_settling(set_of(p->link));
 	bool have = event_pending(p->read, EV_READ, NULL);
 
 	if (have && !want)
@@ -142,7 +142,7 @@ static int pending_add(struct peer *p, enum request_outcome outcome, size_t len)
 	*a = (struct pending){
 		.token = outcome == REQUEST_APPLIED ? set_barrier(set_of(l)) : 0,
 		.deadline = set_now(set_of(l)).boot_ms + l->options.deadline_ms,
-		.sweep = outcome == REQUEST_SWEEP,
+		.settle = outcome == REQUEST_SETTLE,
 		.close = outcome == REQUEST_CLOSE,
 		.len = len,
 	};
@@ -205,7 +205,7 @@ static void peer_read(evutil_socket_t fd, short what, void *ctx)
 	for (int i = 0; i < READ_BURST && !p->closing && p->n_pendings < PENDING_MAX; i++) {
 		ssize_t n;
 
-		if (set_sweeping(set_of(l)))
+		if (set_settling(set_of(l)))
 			break;
 		// One octet more than a message may have: a longer one shows as such.
 		n = recv(fd, l->message, sizeof(l->message), MSG_DONTWAIT);
@@ -279,12 +279,12 @@ static bool pending_ready(struct link *l, struct pending *a)
 {
 	struct wire_result result;
 
-	if (a->sweep) {
+	if (a->settle) {
 		struct list_state state;
 
-		if (set_sweeping(set_of(l)))
+		if (set_settling(set_of(l)))
 			return false;
-		a->sweep = false;
+		a->settle = false;
 		a->token = set_barrier(set_of(l));
 		a->deadline = set_now(set_of(l)).boot_ms + l->options.deadline_ms;
 		memcpy(&result, a->message, sizeof(result));
@@ -391,7 +391,7 @@ static bool waiting(const struct link *l)
 	{
 		const struct pending *a = TAILQ_FIRST(&p->pendings);
 
-		if (a && (a->token || a->sweep))
+		if (a && (a->token || a->settle))
 			return true;
 	}
 	return false;
@@ -402,8 +402,8 @@ static void link_work(struct link *l)
 	static const struct timeval soon = {.tv_usec = POLL_US}, now = {0};
 	struct peer *p = LIST_FIRST(&l->peers);
 
-	if (set_sweeping(set_of(l)))
-		set_sweep(set_of(l), SWEEP_SLOTS);
+	if (set_settling(set_of(l)))
+		set_settle(set_of(l), SWEEP_SLOTS);
 	set_poll(set_of(l), false);
 	while (p) {
 		struct peer *next = LIST_NEXT(p, entry);
@@ -411,9 +411,9 @@ static void link_work(struct link *l)
 		peer_flush(p);
 		p = next;
 	}
-	if (set_sweeping(set_of(l)))
+	if (set_settling(set_of(l)) && !set_settle_waits(set_of(l)))
 		event_add(l->timer, &now);
-	else if (waiting(l))
+	else if (waiting(l) || set_settling(set_of(l)))
 		event_add(l->timer, &soon);
 }
 

@@ -168,7 +168,7 @@ static enum request_outcome batch(struct request *r)
 	if (error < 0)
 		return result_error(r, error, wanted);
 	result(r, WIRE_OK);
-	return REQUEST_APPLIED;
+	return set_settling(set) ? REQUEST_SETTLE : REQUEST_APPLIED;
 }
 
 static enum request_outcome sync_begin(struct request *r)
@@ -245,7 +245,7 @@ static enum request_outcome sync_end(struct request *r)
 	if (error < 0)
 		return result_error(r, error, 0);
 	result(r, WIRE_OK);
-	return REQUEST_SWEEP;
+	return REQUEST_SETTLE;
 }
 
 // --- exceptions

@@ -24,7 +24,7 @@ enum request_peer {
 enum request_outcome {
 	REQUEST_ANSWER, // send the answer in its turn
 	REQUEST_APPLIED, // send it once every worker has passed a quiescent state
-	REQUEST_SWEEP, // as APPLIED, after set_sweep has come to its end
+	REQUEST_SETTLE, // as APPLIED, after set_settle has come to its end
 	REQUEST_HELLO, // as ANSWER; the peer is the session from now on
 	REQUEST_SILENT, // no answer
 	REQUEST_CLOSE, // send the answer, if any, and close

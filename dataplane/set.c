@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SETTLE_MS 1000
+
 struct retired_policy {
 	struct retired_policy *next;
 	const struct policy *policy;
@@ -37,6 +39,13 @@ struct set {
 	uint8_t ledger_id[LEDGER_ID_LEN];
 	struct revision revision;
 	struct sync sync;
+	bool grew; // something was added or strengthened since the last barrier
+	uint64_t token; // of that barrier; 0: passed
+	int64_t deadline; // boot_ms: then it counts as passed
+	struct change *late; // of a batch, what waits for it; NULL: none
+	size_t n_late;
+	struct list_state late_after;
+	uint64_t late_generation; // of the synchronisation it came in; 0: none
 };
 
 // --- making and freeing
@@ -141,6 +150,7 @@ void set_free(struct set *s)
 	policy_free(atomic_load_explicit(&s->live.policy, memory_order_relaxed));
 	exceptions_free(s->exceptions);
 	table_free(s->table);
+	free(s->late);
 	free(s->live.qsbr);
 	free(s);
 }
@@ -334,50 +344,86 @@ static int plan_check(
 	return 0;
 }
 
-enum pass {
-	PASS_STRENGTHEN,
-	PASS_WEAKEN,
-	PASS_REMOVE,
-	PASS_END
-};
-
-static enum pass pass_of(const struct set *s, const struct change *c)
+// A put that leaves the entry's action as it is or makes it stronger.
+static bool strengthens(const struct set *s, const struct change *c)
 {
 	uint32_t slot;
 
 	if (c->op == CHANGE_REMOVE)
-		return PASS_REMOVE;
+		return false;
 	slot = table_find(s->table, &c->entry.indicator);
-	if (slot == SLOT_NONE)
-		return PASS_STRENGTHEN;
-	return table_action_of(s->table, &c->entry) < table_action(s->table, slot)
-		? PASS_WEAKEN
-		: PASS_STRENGTHEN;
+	return slot == SLOT_NONE
+		|| table_action_of(s->table, &c->entry) >= table_action(s->table, slot);
 }
 
-static int plan_pass(struct set *s, const struct plan *p, enum pass pass)
+// What has to wait goes into s->late, room for all of it first.
+static int plan_strengthen(struct set *s, const struct plan *p)
 {
+	s->late = malloc((p->n ? p->n : 1) * sizeof(*s->late));
+	if (!s->late)
+		return -ENOMEM;
+	s->n_late = 0;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct change *c = &p->changes[p->order[i]];
-		uint32_t slot;
 		int r;
 
-		if (pass_of(s, c) != pass)
-			continue;
-		if (c->op == CHANGE_PUT) {
-			r = table_put(s->table, &c->entry, false);
-			// XXX: a name's few octets could not be had although there was room. What
-			// is in stays in; the caller forgets the revision, and a synchronisation
-			// follows.
-			if (r < 0)
-				return r;
+		if (!strengthens(s, c)) {
+			s->late[s->n_late++] = *c;
 			continue;
 		}
-		slot = table_find(s->table, &c->entry.indicator);
+		r = table_put(s->table, &c->entry, false);
+		s->grew = true;
+		// XXX: a name's few octets could not be had although there was room. What is in
+		// stays in, nothing has gone; the revision is forgotten, a synchronisation follows.
+		if (r < 0) {
+			set_revision_forget(s);
+			free(s->late);
+			s->late = NULL;
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void late_apply(struct set *s)
+{
+	for (size_t i = 0; i < s->n_late; i++) {
+		// An entry that is there: putting it needs no memory.
+		if (s->late[i].op == CHANGE_PUT)
+			(void)table_put(s->table, &s->late[i].entry, false);
+	}
+	for (size_t i = 0; i < s->n_late; i++) {
+		uint32_t slot = s->late[i].op == CHANGE_REMOVE
+			? table_find(s->table, &s->late[i].entry.indicator)
+			: SLOT_NONE;
+
 		if (slot != SLOT_NONE)
 			table_remove(s->table, slot);
 	}
-	return 0;
+	free(s->late);
+	s->late = NULL;
+	if (!s->late_generation)
+		s->revision = s->late_after.revision;
+	else if (s->late_generation == s->sync.generation)
+		s->sync.target = s->late_after;
+}
+
+// A lookup looks in several places. One that began before an addition may not have seen it; what
+// covered the address before must stay until that lookup is over. A worker that has stalled is not
+// waited for beyond the deadline: at most its one burst sees the gap.
+static bool may_weaken(struct set *s)
+{
+	int64_t now = set_now(s).boot_ms;
+
+	if (s->grew) {
+		s->token = set_barrier(s);
+		s->deadline = now + SETTLE_MS;
+		s->grew = false;
+	}
+	if (s->token && !set_passed(s, s->token) && now < s->deadline)
+		return false;
+	s->token = 0;
+	return true;
 }
 
 static int
@@ -407,7 +453,7 @@ int set_change(
 	struct plan plan = {.changes = changes};
 	int r;
 
-	if (s->sync.sweeping)
+	if (set_settling(s))
 		return -EBUSY;
 	r = revision_check(s, from, after);
 	if (r < 0)
@@ -417,15 +463,13 @@ int set_change(
 		return r;
 	plan_count(s, &plan);
 	r = plan_check(s, &plan, after, ret_wanted);
+	if (r == 0)
+		r = plan_strengthen(s, &plan);
 	if (r == 0) {
-		for (int pass = PASS_STRENGTHEN; r == 0 && pass < PASS_END; pass++)
-			r = plan_pass(s, &plan, (enum pass)pass);
-		if (r < 0)
-			set_revision_forget(s);
-		else if (s->sync.generation)
-			s->sync.target = *after;
-		else
-			s->revision = after->revision;
+		s->late_after = *after;
+		s->late_generation = s->sync.generation;
+		if (!s->n_late || may_weaken(s))
+			late_apply(s);
 	}
 	free(plan.order);
 	return r;
@@ -457,7 +501,7 @@ int set_sync_begin(struct set *s, uint64_t generation, const struct list_state *
 {
 	if (!generation)
 		return -EINVAL;
-	if (s->sync.sweeping)
+	if (set_settling(s))
 		return -EBUSY;
 	set_sync_abort(s);
 	if (target->count > s->capacity)
@@ -473,7 +517,7 @@ int set_sync_begin(struct set *s, uint64_t generation, const struct list_state *
 
 static bool sync_is(const struct set *s, uint64_t generation)
 {
-	return generation && s->sync.generation == generation && !s->sync.sweeping;
+	return generation && s->sync.generation == generation && !set_settling(s);
 }
 
 int set_sync_put(struct set *s, uint64_t generation, const struct entry *e)
@@ -486,6 +530,7 @@ int set_sync_put(struct set *s, uint64_t generation, const struct entry *e)
 	if ((slot == SLOT_NONE || !table_marked(s->table, slot))
 	    && table_marks(s->table).count >= s->capacity)
 		return -ENOSPC;
+	s->grew = true;
 	// The table's own limits answer -ENOSPC where removed rules are still being read.
 	return table_put(s->table, e, true);
 }
@@ -529,12 +574,10 @@ int set_sync_end(
 	return 0;
 }
 
-bool set_sweep(struct set *s, uint32_t slots)
+static bool sweep(struct set *s, uint32_t slots)
 {
 	struct list_state target = s->sync.target;
 
-	if (!s->sync.sweeping)
-		return true;
 	if (!table_settle(s->table, &s->sync.cursor, slots))
 		return false;
 	// The policy of a first list is small; where even that cannot be had, try again.
@@ -545,9 +588,25 @@ bool set_sweep(struct set *s, uint32_t slots)
 	return true;
 }
 
-bool set_sweeping(const struct set *s)
+bool set_settle(struct set *s, uint32_t slots)
 {
-	return s->sync.sweeping;
+	if (!set_settling(s))
+		return true;
+	if (!may_weaken(s))
+		return false;
+	if (s->late)
+		late_apply(s);
+	return !s->sync.sweeping || sweep(s, slots);
+}
+
+bool set_settling(const struct set *s)
+{
+	return s->late || s->sync.sweeping;
+}
+
+bool set_settle_waits(const struct set *s)
+{
+	return s->token != 0;
 }
 
 uint64_t set_sync_count(const struct set *s)

@@ -80,11 +80,13 @@ void set_poll(struct set *, bool drained);
 // --- changes
 
 // One batch, all or nothing. The last change of an indicator counts. Additions and what strengthens
-// come first, then what weakens, then removals.
+// come first; what weakens, and removals, once every worker has passed a quiescent state since: a
+// packet that an entry of the list covers before and one covers after is found at every instant.
+// 0 → call set_settle until it returns true, then the state is the new one.
 //   -ESTALE  `from` is not the revision that changes build on, or `after` has another ledger
 //   -ENOSPC  more than the capacity; ret_wanted (untouched otherwise): entries there would be
 //   -EILSEQ  the result would have another count or digest than `after`
-//   -EBUSY   a sweep is under way
+//   -EBUSY   something has still to settle
 //   -ENOMEM  not even the plan could be made; or, a name's octets: then the revision is forgotten
 int set_change(
 	struct set *,
@@ -100,11 +102,11 @@ void set_revision_forget(struct set *);
 // A synchronisation: everything anew, marked, then what was not marked goes. Changes (set_change)
 // may pass meanwhile; they build on the revision that set_sync_begin announced and are marked too.
 // What would weaken an entry waits for the sweep: one broken off takes nothing away.
-//   -EINVAL generation 0   -EBUSY a sweep is under way   -ENOSPC   -ENOMEM
+//   -EINVAL generation 0   -EBUSY something has still to settle   -ENOSPC   -ENOMEM
 //   -EALREADY no synchronisation of this generation is under way
 int set_sync_begin(struct set *, uint64_t generation, const struct list_state *);
 int set_sync_put(struct set *, uint64_t generation, const struct entry *);
-// Checks, then sweeps: 0 → call set_sweep until it returns true, then the state is the new one.
+// Checks, then sweeps: 0 → call set_settle until it returns true, then the state is the new one.
 //   -EILSEQ  the marked set is not the announced one: broken off
 //   -EDOM    goes beyond the shrink brake; ret_least: how many entries must be left without force.
 //            It stays open and may be ended again.
@@ -115,10 +117,12 @@ int set_sync_end(
 	bool force,
 	uint64_t *ret_least
 );
-bool set_sweep(struct set *, uint32_t slots); // walks at most so many
-bool set_sweeping(const struct set *);
+// What waits for the workers, and the sweep, at most so many slots of it.
+bool set_settle(struct set *, uint32_t slots);
+bool set_settling(const struct set *);
+bool set_settle_waits(const struct set *); // for the workers: come again a little later
 uint64_t set_sync_count(const struct set *); // marked so far
-void set_sync_abort(struct set *); // fine also when none is under way; a sweep goes on
+void set_sync_abort(struct set *); // fine also when none is under way; what settles goes on
 
 // Loading, before the first worker starts. -ENOSPC, -ENOMEM; removing what is not there is fine.
 int set_load_put(struct set *, const struct entry *);

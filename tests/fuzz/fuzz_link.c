@@ -77,7 +77,7 @@ message_give(struct requests *q, uint8_t who, uint8_t type, const uint8_t *data,
 		end_mend(q->set, message);
 	request_handle(q, peers[who & 3], 0, message, len, answer, &answer_len);
 	assert(answer_len <= sizeof(answer));
-	while (!set_sweep(q->set, 100))
+	while (!set_settle(q->set, 100))
 		;
 	set_poll(q->set, true);
 }
