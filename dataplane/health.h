@@ -18,9 +18,9 @@ struct health;
 
 typedef struct status_health (*health_cb)(void *ctx);
 
-// address: "127.0.0.1:9464", "[::1]:9464". -EINVAL: not an address with a port; -errno.
+// address: "127.0.0.1:9464", "[::1]:9464"; without a port a free one. -EINVAL: no address; -errno.
 int health_create(
 	struct event_base *, const char *address, health_cb, void *ctx, struct health **ret_health
 );
 void health_free(struct health *);
-uint16_t health_port(const struct health *); // as bound; for tests with port 0
+uint16_t health_port(const struct health *); // as bound

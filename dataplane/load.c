@@ -19,6 +19,7 @@ struct loading {
 	struct set *set;
 	struct exception *exceptions;
 	size_t n, room;
+	int error; // of the first put that failed: list_load goes on to the previous pair
 };
 
 static int load_exception_reset(void *ctx)
@@ -49,8 +50,11 @@ static int load_exception(void *ctx, const struct exception *e)
 static int load_put(void *ctx, const struct entry *e)
 {
 	struct loading *l = ctx;
+	int r = set_load_put(l->set, e);
 
-	return set_load_put(l->set, e);
+	if (r < 0 && !l->error)
+		l->error = r;
+	return r;
 }
 
 static int load_remove(void *ctx, const struct indicator *n)
@@ -96,7 +100,7 @@ int load_list(
 	free(loading.exceptions);
 	if (r < 0) {
 		set_load_reset(set);
-		return r;
+		return loading.error ? loading.error : r;
 	}
 	*ret_origin = origin;
 	return 0;
