@@ -25,7 +25,7 @@
 
 // --- messages
 
-static void message_add(
+__attribute__((format(printf, 4, 0))) static void message_add(
 	struct conf_messages *messages,
 	const char *kind,
 	const char *path,
@@ -187,7 +187,8 @@ struct report {
 	bool placed;
 };
 
-static void report_line(cyaml_log_t level, void *ctx, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void
+report_line(cyaml_log_t level, void *ctx, const char *format, va_list args)
 {
 	struct report *report = ctx;
 	if (level < CYAML_LOG_ERROR)

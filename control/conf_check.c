@@ -4,11 +4,10 @@
 #include "control/conf_check.h"
 
 #include "control/http_client.h"
+#include "control/http_server.h"
 #include "control/secret.h"
 #include "rules/indicator.h"
 #include "rules/text.h"
-
-#include <event2/util.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -268,7 +267,7 @@ static void listen_check(const struct conf *conf, struct conf_messages *messages
 		return;
 	struct sockaddr_storage address = {0};
 	int len = sizeof(address);
-	if (evutil_parse_sockaddr_port(conf->listen, (struct sockaddr *)&address, &len) < 0) {
+	if (http_listen_parse(conf->listen, (struct sockaddr *)&address, &len) < 0) {
 		conf_error(
 			messages,
 			"control.listen",

@@ -5,6 +5,8 @@
 
 #include "control/http_caller.h"
 #include "control/http_request.h"
+#include "control/http_route.h"
+#include "rules/siphash.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -13,6 +15,10 @@
 #include <event2/listener.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+
+// uthash's own function does not survive clang's warnings.
+static const uint8_t peer_hash_key[16] = "stanch server 1";
+#define HASH_FUNCTION(key, len, hash) ((hash) = (unsigned)siphash64(peer_hash_key, (key), (len)))
 #include <uthash.h>
 
 #include <arpa/inet.h>
@@ -55,12 +61,6 @@ struct http_conn {
 };
 
 LIST_HEAD(http_conns, http_conn);
-
-struct route_table {
-	const struct http_route *routes;
-	size_t n;
-	void *ctx;
-};
 
 struct http_server {
 	struct event_base *base;
@@ -326,87 +326,6 @@ static struct http_conn *conn_find(struct http_server *server, struct evhttp_con
 
 // --- routes
 
-static bool path_matches(const char *pattern, const char *path, const char **ret_rest)
-{
-	size_t len = strlen(pattern);
-	*ret_rest = NULL;
-	if (len < 2 || strcmp(pattern + len - 2, "{}") != 0)
-		return strcmp(pattern, path) == 0;
-	len -= 2;
-	if (strncmp(pattern, path, len) != 0 || path[len] == '\0')
-		return false;
-	*ret_rest = path + len;
-	return true;
-}
-
-struct route_found {
-	const struct http_route *route; // NULL: none
-	void *ctx;
-	const char *rest;
-	char allow[96]; // methods that this path knows
-	bool path_known;
-};
-
-static void allow_add(char allow[96], const char *method)
-{
-	size_t len = strlen(allow);
-	if (!strstr(allow, method))
-		snprintf(allow + len, 96 - len, "%s%s", len ? ", " : "", method);
-}
-
-// An exact path before "{}", a longer pattern before a shorter one.
-static void route_find(
-	struct http_server *server, const char *method, const char *path, struct route_found *ret
-)
-{
-	size_t best = 0;
-	memset(ret, 0, sizeof(*ret));
-	for (size_t t = 0; t < server->n_tables; t++) {
-		const struct route_table *table = &server->tables[t];
-		for (size_t i = 0; i < table->n; i++) {
-			const struct http_route *route = &table->routes[i];
-			const char *rest;
-			if (!path_matches(route->path, path, &rest))
-				continue;
-			ret->path_known = true;
-			allow_add(ret->allow, route->method);
-			size_t weight = strlen(route->path) + (rest ? 0 : 4096);
-			if (strcmp(route->method, method) != 0 || weight <= best)
-				continue;
-			best = weight;
-			ret->route = route;
-			ret->ctx = table->ctx;
-			ret->rest = rest;
-		}
-	}
-	if (ret->path_known) {
-		if (strstr(ret->allow, "GET"))
-			allow_add(ret->allow, "HEAD");
-		allow_add(ret->allow, "OPTIONS");
-	}
-}
-
-static const char *method_name(enum evhttp_cmd_type command)
-{
-	switch (command) {
-	case EVHTTP_REQ_GET:
-	case EVHTTP_REQ_HEAD:
-		return "GET";
-	case EVHTTP_REQ_POST:
-		return "POST";
-	case EVHTTP_REQ_PUT:
-		return "PUT";
-	case EVHTTP_REQ_PATCH:
-		return "PATCH";
-	case EVHTTP_REQ_DELETE:
-		return "DELETE";
-	case EVHTTP_REQ_OPTIONS:
-		return "OPTIONS";
-	default:
-		return "?";
-	}
-}
-
 static struct http_request *request_create(
 	struct http_conn *conn,
 	struct evhttp_request *evreq,
@@ -537,7 +456,11 @@ static void request_come(struct evhttp_request *evreq, void *ctx)
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(evreq));
 	struct route_found found;
 	route_find(
-		server, method_name(evhttp_request_get_command(evreq)), path ? path : "", &found
+		server->tables,
+		server->n_tables,
+		route_method(evhttp_request_get_command(evreq)),
+		path ? path : "",
+		&found
 	);
 	struct http_caller caller = {.role = ROLE_NONE, .uid = UINT32_MAX};
 	if (!request_admit(conn, evreq, &found, &caller))
@@ -669,13 +592,36 @@ static int tls_create(const struct http_server_conf *conf, SSL_CTX **ret_ssl, ch
 	return say(message, -EINVAL, what, why ? why : "cannot be used");
 }
 
+int http_listen_parse(const char *text, struct sockaddr *ret_address, int *ret_len)
+{
+	char copy[128];
+	size_t len = strlen(text);
+	if (len < 4 || len >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, text, len + 1);
+	// libevent takes an address without a port for port 0, and refuses 0 itself.
+	bool any = strcmp(text + len - 2, ":0") == 0;
+	if (any)
+		copy[len - 1] = '1';
+	if (evutil_parse_sockaddr_port(copy, ret_address, ret_len) < 0)
+		return -EINVAL;
+	struct sockaddr_in6 *in6 = (void *)ret_address;
+	struct sockaddr_in *in = (void *)ret_address;
+	in_port_t *port = ret_address->sa_family == AF_INET6 ? &in6->sin6_port : &in->sin_port;
+	if (*port == 0)
+		return -EINVAL;
+	if (any)
+		*port = 0;
+	return 0;
+}
+
 static int
 tcp_listen(struct http_server *server, const struct http_server_conf *conf, char message[256])
 {
 	struct sockaddr_storage address;
 	int len = sizeof(address);
 	memset(&address, 0, sizeof(address));
-	if (evutil_parse_sockaddr_port(conf->listen, (struct sockaddr *)&address, &len) < 0)
+	if (http_listen_parse(conf->listen, (struct sockaddr *)&address, &len) < 0)
 		return say(message, -EINVAL, conf->listen, "is no ADDRESS:PORT");
 	if (conf->tls_cert_file) {
 		int error = tls_create(conf, &server->ssl, message);

@@ -57,6 +57,10 @@ void http_stream_begin(struct http_request *, void (*closed)(void *ctx), void *c
 int http_stream_line(struct http_request *, json_t *line); // borrowed
 void http_stream_end(struct http_request *);
 
+struct sockaddr;
+// "192.0.2.1:8080", "[::1]:8080"; port 0: any free one. `ret_len`: in, room; out, length. -EINVAL.
+int http_listen_parse(const char *text, struct sockaddr *ret_address, int *ret_len);
+
 struct http_server_conf {
 	const char *unix_path; // mode 0660
 	const char *listen; // "127.0.0.1:8080", or NULL

@@ -20,7 +20,8 @@ static void line_clean(char *line, size_t len)
 			line[i] = ' ';
 }
 
-static void log_line(const char *priority, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void
+log_line(const char *priority, const char *format, va_list args)
 {
 	char line[LINE_MAX_LEN];
 	size_t prefix = isatty(STDERR_FILENO) == 1 ? 0 : strlen(priority);
