@@ -69,10 +69,12 @@ static const char *word(bool good)
 
 static void healthz(struct connection *c, bool with_body)
 {
-	struct status_health h = c->health->cb(c->health->ctx);
-	bool healthy = status_healthy(&h);
+	struct status_health h;
+	bool healthy;
 	char body[256];
 
+	c->health->cb(c->health->ctx, &h);
+	healthy = status_healthy(&h);
 	snprintf(
 		body,
 		sizeof(body),

@@ -16,7 +16,7 @@
 struct event_base;
 struct health;
 
-typedef struct status_health (*health_cb)(void *ctx);
+typedef void (*health_cb)(void *ctx, struct status_health *ret_health);
 
 // address: "127.0.0.1:9464", "[::1]:9464"; without a port a free one. -EINVAL: no address; -errno.
 int health_create(

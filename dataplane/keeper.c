@@ -199,9 +199,9 @@ static size_t status_answer(void *ctx, void *answer, size_t room)
 	return status_build(status_now(ctx), answer, room);
 }
 
-static struct status_health health_answer(void *ctx)
+static void health_answer(void *ctx, struct status_health *ret_health)
 {
-	return status_health(status_now(ctx));
+	*ret_health = status_health(status_now(ctx));
 }
 
 static void denial_drained(void *ctx, const struct denial *d)

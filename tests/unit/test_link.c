@@ -262,7 +262,7 @@ sync_list(struct fixture *f, int fd, unsigned from, unsigned to, uint64_t number
 	return hear_code(f, fd);
 }
 
-// A batch that puts or removes [from, to) of a list that is [0, size) before.
+// A batch that puts or removes [from, to).
 static size_t batch_make(
 	struct fixture *f,
 	void *message,
@@ -687,7 +687,6 @@ static void test_exceptions_and_lookup(void **state)
 		memcpy(message, &m, sizeof(m));
 		say(f, fd, message, m.header.length);
 		assert_int_equal(hear_code(f, fd), WIRE_OK);
-		// Only the last message makes the set.
 		assert_int_equal(set_exception_count(f->set), i < 2 ? 0 : 3);
 	}
 	ask.header = header(f, WIRE_LOOKUP, sizeof(ask));
@@ -728,7 +727,6 @@ static void test_breakglass_is_told_until_acknowledged(void **state)
 	allow.reason[0] = '\0';
 	say(f, root, &allow, sizeof(allow));
 	assert_int_equal(hear_code(f, root), WIRE_BAD_MESSAGE); // not without a reason
-	// What only control may send
 	sync_begin(f, root, 1, state_of(0, 1, 1));
 	assert_int_equal(hear_code(f, root), WIRE_DENIED);
 	close(root);
@@ -749,8 +747,7 @@ static void test_breakglass_is_told_until_acknowledged(void **state)
 	say(f, fd, &ack, sizeof(ack));
 	while (breakglass_unacked(f->breakglass))
 		turn(f);
-	// On the link an allow of root is refused.
-	allow.reason[0] = 'x';
+	allow.reason[0] = 'x'; // root's is refused on the link
 	say(f, fd, &allow, sizeof(allow));
 	assert_int_equal(hear_code(f, fd), WIRE_DENIED);
 	close(fd);

@@ -69,11 +69,11 @@ fault_ignored(void *ctx, enum table_fault fault, const struct entry *entry, bool
 	(void)repaired;
 }
 
-static struct status_health health_of(void *ctx)
+static void health_of(void *ctx, struct status_health *ret_health)
 {
 	struct fixture *f = ctx;
 
-	return status_health(&f->sources);
+	*ret_health = status_health(&f->sources);
 }
 
 static int setup(void **state)
