@@ -32,7 +32,8 @@ struct transfer {
 	bool too_big;
 	char error_text[CURL_ERROR_SIZE];
 	char x_total[24];
-	bool retry_after;
+	bool connected, retry_after;
+	bool headers_whole; // the blank line behind them has come
 	http_answer_cb done;
 	void *ctx;
 	TAILQ_ENTRY(transfer) next;
@@ -102,6 +103,10 @@ static size_t header_come(char *line, size_t size, size_t n, void *ctx)
 {
 	struct transfer *transfer = ctx;
 	size_t len = size * n;
+	if (line[0] == '\r' || line[0] == '\n')
+		transfer->headers_whole = true;
+	else if (len > 5 && strncmp(line, "HTTP/", 5) == 0)
+		transfer->headers_whole = false; // another, behind a 1xx
 	if (len > 12 && strncasecmp(line, "Retry-After:", 12) == 0)
 		transfer->retry_after = true;
 	if (len > 8 && strncasecmp(line, "X-Total:", 8) == 0) {
@@ -122,6 +127,7 @@ static int connected(void *ctx, char *remote, char *local, int remote_port, int 
 	(void)local_port;
 	struct transfer *transfer = ctx;
 	struct http_client *client = transfer->client;
+	transfer->connected = true;
 	uint8_t addr[16] = {0};
 	uint8_t family = inet_pton(AF_INET, remote, addr) == 1 ? 4
 		: inet_pton(AF_INET6, remote, addr) == 1       ? 6
@@ -211,8 +217,8 @@ static int error_from_curl(const struct transfer *transfer, CURLcode code)
 {
 	long os_error = 0;
 	switch (code) {
-	case CURLE_OK:
-		return 0;
+	case CURLE_OK: // curl takes headers that were cut short for an empty answer
+		return transfer->headers_whole ? 0 : -EPROTO;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
 	case CURLE_COULDNT_CONNECT:
@@ -231,8 +237,8 @@ static int error_from_curl(const struct transfer *transfer, CURLcode code)
 	case CURLE_SSL_CACERT_BADFILE:
 		return -EACCES;
 	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
-		return -EINVAL;
+	case CURLE_UNSUPPORTED_PROTOCOL: // of our URL, or of what answered
+		return transfer->connected ? -EPROTO : -EINVAL;
 	case CURLE_OUT_OF_MEMORY:
 		return -ENOMEM;
 	default: // partial, nothing, reset, not HTTP
@@ -253,7 +259,8 @@ static void answer_fill(struct transfer *transfer, CURLcode code, struct http_an
 			answer->error_text,
 			sizeof(answer->error_text),
 			"%.159s",
-			transfer->too_big		  ? "the answer is larger than allowed"
+			transfer->too_big	   ? "the answer is larger than allowed"
+				: code == CURLE_OK ? "the answer was cut short in its headers"
 				: transfer->error_text[0] ? transfer->error_text
 							  : curl_easy_strerror(code)
 		);
