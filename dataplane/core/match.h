@@ -50,7 +50,7 @@ struct match_hit {
 	uint8_t actions; // union of the action bits of all covering rules
 	uint32_t enforce; // rule reported for MATCH_ENFORCE or MATCH_PROTECT
 	uint32_t monitor; // rule reported for MATCH_MONITOR or MATCH_ALLOW
-	bool port_rule; // some rule with a port has this address, whatever the port
+	bool port_rule; // only for proto 0: a rule with a port enforces (or protects) this address
 };
 
 // Octets for `capacity` rules. Give cache-line aligned, zeroed memory.
@@ -60,10 +60,10 @@ struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[stat
 
 // --- the writer
 
-// -ENOSPC: full; -EEXIST: the key is there.
+// -ENOSPC: full; -EEXIST: the key is there; -EINVAL: no such key (host bits, a port on a prefix).
 int match_add(struct match *, const struct match_key *, uint8_t action, uint32_t *ret_rule);
 void match_action_set(struct match *, uint32_t rule, uint8_t action); // one store
-// Out of the chains: new readers no longer find it.
+// Out of the chains: new readers no longer find it. No effect on a rule that is not in them.
 void match_unlink(struct match *, uint32_t rule);
 // After a grace period: the rule's index may be given out again.
 void match_recycle(struct match *, uint32_t rule);
@@ -83,7 +83,7 @@ uint32_t match_bucket_next(const struct match *, uint32_t rule);
 // --- the readers
 
 // All rules that cover the address. proto 0: ports unknown, port rules do not match (port_rule
-// still tells that one has the address).
+// still tells that one enforces on the address, whatever its protocol and port).
 void match_lookup(
 	const struct match *,
 	uint8_t family,

@@ -4,6 +4,7 @@
 // The header walk: from octets to the addresses and ports of every layer, or to a reason.
 //
 // Pure: octets in, description out. No allocation, no state; every read is checked against `len`.
+// Judged so far: the outermost IP layer. What a tunnel carries is not looked into yet.
 // Wire formats: IEEE 802.3 and 802.1Q, RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443.
 
 #pragma once
@@ -13,6 +14,9 @@
 #include <stdint.h>
 
 #define PACKET_LAYERS_MAX 4
+#define PACKET_VIAS_MAX 9 // what the options of an IPv4 header can hold; more is refused
+#define PACKET_EXTENSIONS_MAX 8 // extension headers of an IPv6 header; more is refused
+#define PACKET_VLANS_MAX 4
 #define PACKET_GATHER_MAX 512 // octets a worker gathers from a segmented packet
 
 enum packet_link {
@@ -38,14 +42,23 @@ struct packet_layer {
 	uint8_t src[16], dst[16]; // network byte order; IPv4 in the first four octets, the rest 0
 };
 
+// A destination still ahead of the packet: of a routing header (RFC 8200, 6275, 8754) or an IPv4
+// source route (RFC 791). Judged like the layer's destination, with its family and port.
+struct packet_via {
+	uint8_t layer;
+	uint8_t addr[16]; // as in struct packet_layer
+};
+
 struct packet {
 	uint8_t n_layers;
+	uint8_t n_vias;
 	uint8_t vlans; // tags seen
 	uint16_t ethertype; // after the tags; host byte order
 	// REASON_NO_ENTRY: parsed, to be judged. Anything else ends the matter with that reason's
 	// verdict (LINK_PROTOCOL, NON_IP, BAD_…, FRAGMENT_…).
 	uint8_t reason; // enum reason
-	struct packet_layer layers[PACKET_LAYERS_MAX];
+	struct packet_layer layers[PACKET_LAYERS_MAX]; // known as far as the walk came
+	struct packet_via vias[PACKET_VIAS_MAX];
 };
 
 // data: the first `len` octets at hand; `wire_len` ≥ len: what the packet has on the wire.
