@@ -115,7 +115,7 @@ static void test_form(void **state)
 	assert_refused("--- {}\n--- {}\n", "x.yaml: one YAML document");
 	assert_refused("control:\n\tstate_dir: /x\n", "x.yaml:2:1: ");
 	assert_refused("control: [\n", "x.yaml:2:1: ");
-	assert_refused("controll: {}\n", "x.yaml:1:1: Unexpected key: controll");
+	assert_refused("kontrol: {}\n", "x.yaml:1:1: Unexpected key: kontrol");
 	assert_refused(
 		"control:\n  state_dir: /x\n  stat_dir: /y\n",
 		"x.yaml:3:3: Unexpected key: stat_dir"
