@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -21,6 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("STANCH_BUILD", os.path.join(ROOT, "build"))
 CONTROL = os.path.join(BUILD, "control", "stanch-control")
 PATIENCE_S = 10
+PAUSE = threading.Event()  # never set
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -40,7 +42,7 @@ def wait_for(what, condition):
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        PAUSE.wait(0.01)
     raise AssertionError(f"never came: {what}")
 
 
