@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// The verdict: which address and layer is reported, what the settings change, what fails closed.
+// Single packets against rules are golden cases, all combinations the model's.
+
+#include "dataplane/core/decide.h"
+#include "tests/unit/cm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static _Alignas(64) uint8_t entry_memory[4096], exception_memory[4096];
+static struct match *entries, *exceptions;
+static struct policy policy;
+
+static struct match *match_make(uint8_t *memory)
+{
+	static const uint8_t key[16];
+
+	assert_true(match_size(8) <= 4096);
+	memset(memory, 0, 4096);
+	return match_init(memory, 8, key);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	entries = match_make(entry_memory);
+	exceptions = match_make(exception_memory);
+	policy_init(&policy);
+	policy.have_list = true;
+	return 0;
+}
+
+static uint32_t add(struct match *m, uint8_t last, uint8_t action)
+{
+	struct match_key k = {.addr = {203, 0, 113, last}, .family = 4, .prefix_len = 32};
+	uint32_t rule;
+
+	assert_int_equal(match_add(m, &k, action, &rule), 0);
+	return rule;
+}
+
+// Layers from 203.0.113.src to 203.0.113.dst, outermost first.
+static struct packet packet_of(unsigned n, const uint8_t pairs[][2])
+{
+	struct packet p = {.n_layers = (uint8_t)n, .reason = REASON_NO_ENTRY};
+
+	for (unsigned i = 0; i < n; i++) {
+		static const uint8_t base[4] = {203, 0, 113};
+		struct packet_layer *l = &p.layers[i];
+
+		l->family = 4;
+		l->proto = 47;
+		memcpy(l->src, base, 4);
+		memcpy(l->dst, base, 4);
+		l->src[3] = pairs[i][0];
+		l->dst[3] = pairs[i][1];
+	}
+	return p;
+}
+
+static struct decision decided(const struct packet *p, enum direction direction)
+{
+	struct decision d;
+
+	memset(&d, 0xa5, sizeof(d));
+	decide(&policy, entries, exceptions, p, direction, &d);
+	return d;
+}
+
+static void test_defaults_are_those_of_the_table(void **state)
+{
+	struct policy p;
+
+	(void)state;
+	memset(&p, 0xa5, sizeof(p));
+	policy_init(&p);
+	for (int i = 0; i < REASON_COUNT; i++) {
+		assert_int_equal(p.verdicts[i], reason_table[i].verdict);
+		assert_non_null(reason_table[i].name);
+		assert_true(strlen(reason_table[i].name) < 32);
+		assert_true(strlen(reason_table[i].help) < 96);
+	}
+	assert_false(p.have_list || p.paused || p.inbound_allow);
+	assert_int_equal(VERDICT_DROP, 0);
+}
+
+static void test_innermost_first_destination_before_source(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}, {3, 4}};
+	struct packet p = packet_of(2, pairs);
+	struct decision d;
+	uint32_t rules[5];
+
+	(void)state;
+	for (uint8_t i = 1; i <= 4; i++)
+		rules[i] = add(entries, i, MATCH_ENFORCE);
+	d = decided(&p, DIRECTION_BOTH);
+	assert_int_equal(d.reason, REASON_ENTRY_DENY);
+	assert_int_equal(d.rule, rules[4]);
+	assert_int_equal(d.layer, 1);
+	assert_false(d.source);
+	match_action_set(entries, rules[4], MATCH_MONITOR);
+	d = decided(&p, DIRECTION_BOTH);
+	assert_int_equal(d.rule, rules[3]);
+	assert_int_equal(d.layer, 1);
+	assert_true(d.source);
+	d = decided(&p, DIRECTION_OUT);
+	assert_int_equal(d.rule, rules[2]);
+	assert_int_equal(d.layer, 0);
+	assert_false(d.source);
+	match_action_set(entries, rules[3], MATCH_INERT);
+	d = decided(&p, DIRECTION_IN);
+	assert_int_equal(d.rule, rules[1]);
+	assert_true(d.source);
+	match_action_set(entries, rules[1], MATCH_INERT);
+	match_action_set(entries, rules[2], MATCH_INERT);
+	d = decided(&p, DIRECTION_BOTH);
+	assert_int_equal(d.reason, REASON_ENTRY_MONITOR);
+	assert_int_equal(d.verdict, VERDICT_MONITOR);
+	assert_int_equal(d.rule, rules[4]);
+}
+
+// An exception frees its own address, not the packet.
+static void test_an_exception_of_another_address(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}, {3, 4}};
+	struct packet p = packet_of(2, pairs);
+	struct decision d;
+	uint32_t outer;
+
+	(void)state;
+	add(entries, 4, MATCH_ENFORCE);
+	outer = add(entries, 2, MATCH_ENFORCE);
+	add(exceptions, 4, MATCH_PROTECT);
+	d = decided(&p, DIRECTION_OUT);
+	assert_int_equal(d.reason, REASON_ENTRY_DENY);
+	assert_int_equal(d.rule, outer);
+	match_action_set(entries, outer, MATCH_INERT);
+	d = decided(&p, DIRECTION_OUT);
+	assert_int_equal(d.reason, REASON_PROTECTED);
+	assert_int_equal(d.verdict, VERDICT_FORWARD);
+}
+
+static void test_no_exceptions_given(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}};
+	struct packet p = packet_of(1, pairs);
+	struct decision d;
+
+	(void)state;
+	add(entries, 2, MATCH_ENFORCE);
+	decide(&policy, entries, NULL, &p, DIRECTION_OUT, &d);
+	assert_int_equal(d.verdict, VERDICT_DROP);
+}
+
+static void test_vias_belong_to_their_layer(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}, {3, 4}};
+	struct packet p = packet_of(2, pairs);
+	struct decision d;
+	uint32_t rule = add(entries, 9, MATCH_ENFORCE);
+
+	(void)state;
+	p.n_vias = 1;
+	p.vias[0] = (struct packet_via){.layer = 0, .addr = {203, 0, 113, 9}};
+	d = decided(&p, DIRECTION_OUT);
+	assert_int_equal(d.rule, rule);
+	assert_int_equal(d.layer, 0);
+	assert_false(d.source);
+	d = decided(&p, DIRECTION_IN);
+	assert_int_equal(d.reason, REASON_NO_ENTRY);
+}
+
+// Nothing to judge is a bug of the caller, and a bug drops.
+static void test_nothing_to_judge(void **state)
+{
+	struct packet p = {.reason = REASON_NO_ENTRY};
+	struct decision d = decided(&p, DIRECTION_BOTH);
+
+	(void)state;
+	assert_int_equal(d.verdict, VERDICT_DROP);
+	assert_int_equal(d.reason, REASON_BUG);
+	assert_int_equal(d.rule, MATCH_NONE);
+}
+
+// Every reason that ends the walk gets its own verdict, as set.
+static void test_reasons_of_the_walk(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}};
+	struct packet p = packet_of(1, pairs);
+
+	(void)state;
+	add(entries, 2, MATCH_ENFORCE);
+	for (int i = REASON_LINK_PROTOCOL; i < REASON_OVERSIZE; i++) {
+		struct decision d;
+
+		p.reason = (uint8_t)i;
+		d = decided(&p, DIRECTION_OUT);
+		assert_int_equal(d.reason, i);
+		assert_int_equal(d.verdict, reason_table[i].verdict);
+		policy.verdicts[i] = VERDICT_MONITOR;
+		assert_int_equal(decided(&p, DIRECTION_OUT).verdict, VERDICT_MONITOR);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_defaults_are_those_of_the_table, setup),
+		cmocka_unit_test_setup(test_innermost_first_destination_before_source, setup),
+		cmocka_unit_test_setup(test_an_exception_of_another_address, setup),
+		cmocka_unit_test_setup(test_no_exceptions_given, setup),
+		cmocka_unit_test_setup(test_vias_belong_to_their_layer, setup),
+		cmocka_unit_test_setup(test_nothing_to_judge, setup),
+		cmocka_unit_test_setup(test_reasons_of_the_walk, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
