@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "dataplane/events.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS 1024 // a worker's table of aggregates
+#define RING 4096 // records on their way; a power of two
+#define SLICE 64 // slots handed over a burst while the control thread asks
+
+struct lane {
+	struct denial slots[SLOTS]; // packets 0: free. worker only
+	uint32_t slice; // next slot to hand over. worker only
+	uint32_t answered; // the last asking that was begun. worker only
+	_Atomic uint64_t lost; // worker: wo, control thread: ro
+	_Alignas(64) _Atomic uint32_t head; // next to write. worker: wo, control thread: ro
+	_Alignas(64) _Atomic uint32_t tail; // next to read. control thread: wo, worker: ro
+	struct denial ring[RING];
+};
+
+struct events {
+	unsigned workers;
+	_Alignas(64) _Atomic uint32_t asked; // control thread: wo, worker: ro
+	struct lane *lanes;
+};
+
+int events_create(unsigned workers, struct events **ret_events)
+{
+	struct events *e = aligned_alloc(64, sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	memset(e, 0, sizeof(*e));
+	e->workers = workers;
+	e->lanes = aligned_alloc(64, sizeof(*e->lanes) * workers);
+	if (!e->lanes) {
+		free(e);
+		return -ENOMEM;
+	}
+	memset(e->lanes, 0, sizeof(*e->lanes) * workers);
+	*ret_events = e;
+	return 0;
+}
+
+void events_free(struct events *e)
+{
+	if (!e)
+		return;
+	free(e->lanes);
+	free(e);
+}
+
+static void hand_over(struct lane *l, struct denial *d)
+{
+	uint32_t head = atomic_load_explicit(&l->head, memory_order_relaxed);
+	uint32_t tail = atomic_load_explicit(&l->tail, memory_order_acquire);
+
+	if (head - tail == RING) {
+		uint64_t lost = atomic_load_explicit(&l->lost, memory_order_relaxed);
+
+		atomic_store_explicit(&l->lost, lost + 1, memory_order_relaxed);
+	} else {
+		l->ring[head % RING] = *d;
+		atomic_store_explicit(&l->head, head + 1, memory_order_release);
+	}
+	d->packets = 0;
+}
+
+static bool same(const struct denial *a, const struct denial *b)
+{
+	return a->rule == b->rule && a->port == b->port && a->reason == b->reason
+		&& a->proto == b->proto && a->inward == b->inward && a->family == b->family
+		&& memcmp(a->src, b->src, 16) == 0 && memcmp(a->dst, b->dst, 16) == 0
+		&& memcmp(&a->entry, &b->entry, sizeof(a->entry)) == 0;
+}
+
+static uint32_t slot_of(const struct denial *d)
+{
+	uint64_t words[4], h = 0x9e3779b97f4a7c15 ^ d->rule ^ (uint64_t)d->port << 32;
+
+	memcpy(words, d->src, 16);
+	memcpy(words + 2, d->dst, 16);
+	for (int i = 0; i < 4; i++)
+		h = (h ^ words[i]) * 0xff51afd7ed558ccd ^ h >> 29;
+	return (uint32_t)(h >> 32) % SLOTS;
+}
+
+void events_denied(struct events *e, unsigned index, const struct denial *d)
+{
+	struct lane *l = &e->lanes[index];
+	struct denial *slot = &l->slots[slot_of(d)];
+
+	if (slot->packets && same(slot, d)) {
+		slot->packets += d->packets;
+		slot->bytes += d->bytes;
+		return;
+	}
+	if (slot->packets)
+		hand_over(l, slot);
+	*slot = *d;
+}
+
+void events_poll(struct events *e, unsigned index)
+{
+	struct lane *l = &e->lanes[index];
+	uint32_t asked = atomic_load_explicit(&e->asked, memory_order_acquire);
+
+	if (l->slice == 0) {
+		if (l->answered == asked)
+			return;
+		l->answered = asked;
+	}
+	for (uint32_t i = 0; i < SLICE; i++) {
+		struct denial *slot = &l->slots[l->slice + i];
+
+		if (slot->packets)
+			hand_over(l, slot);
+	}
+	l->slice = (l->slice + SLICE) % SLOTS;
+}
+
+size_t events_drain(struct events *e, denial_cb cb, void *ctx)
+{
+	size_t taken = 0;
+
+	atomic_fetch_add_explicit(&e->asked, 1, memory_order_release);
+	for (unsigned i = 0; i < e->workers; i++) {
+		struct lane *l = &e->lanes[i];
+		uint32_t tail = atomic_load_explicit(&l->tail, memory_order_relaxed);
+		uint32_t head = atomic_load_explicit(&l->head, memory_order_acquire);
+
+		for (; tail != head; tail++, taken++)
+			cb(ctx, &l->ring[tail % RING]);
+		atomic_store_explicit(&l->tail, tail, memory_order_release);
+	}
+	return taken;
+}
+
+uint64_t events_lost(const struct events *e)
+{
+	uint64_t lost = 0;
+
+	for (unsigned i = 0; i < e->workers; i++)
+		lost += atomic_load_explicit(&e->lanes[i].lost, memory_order_relaxed);
+	return lost;
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "dataplane/port.h"
+
+#include "dataplane/log.h"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DESCRIPTORS 1024
+#define MBUFS_A_QUEUE 4096
+#define FRAME_EXTRA 22 // Ethernet header and two VLAN tags
+
+// Symmetric: both directions of a connection reach the same queue.
+static uint8_t rss_key[52];
+
+static bool iface_has_address(const char *iface)
+{
+	struct ifaddrs *all, *a;
+	bool found = false;
+
+	if (getifaddrs(&all) < 0)
+		return false;
+	for (a = all; a; a = a->ifa_next) {
+		if (a->ifa_addr && strcmp(a->ifa_name, iface) == 0
+		    && (a->ifa_addr->sa_family == AF_INET || a->ifa_addr->sa_family == AF_INET6))
+			found = true;
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+static bool iface_setting_on(const char *format, const char *iface)
+{
+	char path[128], value = '0';
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/forwarding", format, iface);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (read(fd, &value, 1) != 1)
+			value = '0';
+		close(fd);
+	}
+	return value == '1';
+}
+
+static int iface_check(const struct conf_port *p)
+{
+	char bridge[64];
+
+	if (strlen(p->iface) >= IFNAMSIZ || if_nametoindex(p->iface) == 0) {
+		log_error("port %s: there is no interface %s", p->name, p->iface);
+		return -ENODEV;
+	}
+	if (iface_has_address(p->iface)) {
+		log_error(
+			"port %s: %s has an address, so the kernel would answer on it: ip addr "
+			"flush dev %s, "
+			"and sysctl -w net.ipv6.conf.%s.disable_ipv6=1",
+			p->name,
+			p->iface,
+			p->iface,
+			p->iface
+		);
+		return -EBUSY;
+	}
+	snprintf(bridge, sizeof(bridge), "/sys/class/net/%s/brport", p->iface);
+	if (access(bridge, F_OK) == 0) {
+		log_error(
+			"port %s: %s is in a bridge: ip link set %s nomaster",
+			p->name,
+			p->iface,
+			p->iface
+		);
+		return -EBUSY;
+	}
+	if (iface_setting_on("ipv4", p->iface) || iface_setting_on("ipv6", p->iface)) {
+		log_error(
+			"port %s: the kernel forwards on %s: sysctl -w "
+			"net.ipv4.conf.%s.forwarding=0 "
+			"net.ipv6.conf.%s.forwarding=0",
+			p->name,
+			p->iface,
+			p->iface,
+			p->iface
+		);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+int port_vdev(const struct conf_port *p, unsigned index, unsigned queues, char *text, unsigned size)
+{
+	int rc;
+
+	*text = '\0';
+	if (p->pci)
+		return 0;
+	if (p->vdev) {
+		snprintf(text, size, "--vdev=%s", p->vdev);
+		return 0;
+	}
+	rc = iface_check(p);
+	if (rc < 0)
+		return rc;
+	if (p->driver && strcmp(p->driver, "af_packet") == 0) {
+		log_warning(
+			"port %s: af_packet joins fragments in the kernel, rewrites 0x88a8 tags "
+			"and always "
+			"reports its link up; af_xdp does not",
+			p->name
+		);
+		snprintf(
+			text,
+			size,
+			"--vdev=net_af_packet%u,iface=%s,qpairs=%u",
+			index,
+			p->iface,
+			queues
+		);
+	} else {
+		snprintf(
+			text,
+			size,
+			"--vdev=net_af_xdp%u,iface=%s,queue_count=%u",
+			index,
+			p->iface,
+			queues
+		);
+	}
+	return 0;
+}
+
+static int port_find(struct port *p, unsigned index)
+{
+	char name[RTE_ETH_NAME_MAX_LEN];
+
+	if (p->conf->pci)
+		snprintf(name, sizeof(name), "%s", p->conf->pci);
+	else if (p->conf->vdev)
+		snprintf(
+			name, sizeof(name), "%.*s", (int)strcspn(p->conf->vdev, ","), p->conf->vdev
+		);
+	else if (p->conf->driver && strcmp(p->conf->driver, "af_packet") == 0)
+		snprintf(name, sizeof(name), "net_af_packet%u", index);
+	else
+		snprintf(name, sizeof(name), "net_af_xdp%u", index);
+	if (rte_eth_dev_get_port_by_name(name, &p->id) < 0) {
+		log_error("port %s: the driver did not make device %s", p->conf->name, name);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static void port_told(const struct port *p, const char *what, int rc)
+{
+	if (rc < 0 && rc != -ENOTSUP)
+		log_warning("port %s: %s refused: %s", p->conf->name, what, strerror(-rc));
+	else if (rc == -ENOTSUP)
+		log_info("port %s: the driver knows no %s", p->conf->name, what);
+}
+
+static int port_configure(struct port *p, unsigned queues)
+{
+	struct rte_eth_dev_info info;
+	struct rte_eth_conf conf = {0};
+	int rc = rte_eth_dev_info_get(p->id, &info);
+
+	if (rc < 0)
+		return rc;
+	if (rte_eth_dev_get_mtu(p->id, &p->mtu) < 0)
+		p->mtu = 1500;
+	p->frame_max = p->mtu + FRAME_EXTRA;
+	if (queues > info.max_rx_queues || queues > info.max_tx_queues) {
+		log_error(
+			"port %s: %u workers need as many queues, the device has %u",
+			p->conf->name,
+			queues,
+			info.max_rx_queues
+		);
+		return -EINVAL;
+	}
+	conf.rxmode.mtu = p->mtu;
+	if (queues > 1) {
+		memset(rss_key, 0x6d, sizeof(rss_key));
+		for (size_t i = 1; i < sizeof(rss_key); i += 2)
+			rss_key[i] = 0x5a;
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_key = rss_key;
+		conf.rx_adv_conf.rss_conf.rss_key_len = info.hash_key_size;
+		conf.rx_adv_conf.rss_conf.rss_hf
+			= (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP)
+			& info.flow_type_rss_offloads;
+	}
+	rc = rte_eth_dev_configure(p->id, (uint16_t)queues, (uint16_t)queues, &conf);
+	if (rc < 0)
+		log_error("port %s: configuring failed: %s", p->conf->name, strerror(-rc));
+	return rc;
+}
+
+static int port_queues(const struct port *p, unsigned queues)
+{
+	uint16_t rx = DESCRIPTORS, tx = DESCRIPTORS;
+	char name[RTE_MEMPOOL_NAMESIZE];
+	int socket = rte_eth_dev_socket_id(p->id);
+	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->id, &rx, &tx);
+
+	for (unsigned q = 0; rc == 0 && q < queues; q++) {
+		struct rte_mempool *pool;
+
+		snprintf(name, sizeof(name), "rx-%u-%u", p->id, q);
+		pool = rte_pktmbuf_pool_create(
+			name, MBUFS_A_QUEUE, 128, 0, RTE_MBUF_DEFAULT_BUF_SIZE, socket
+		);
+		if (!pool) {
+			log_error(
+				"port %s: no memory for %u packets: raise dataplane.memory",
+				p->conf->name,
+				MBUFS_A_QUEUE
+			);
+			return -ENOMEM;
+		}
+		rc = rte_eth_rx_queue_setup(p->id, (uint16_t)q, rx, (unsigned)socket, NULL, pool);
+		if (rc == 0)
+			rc = rte_eth_tx_queue_setup(p->id, (uint16_t)q, tx, (unsigned)socket, NULL);
+	}
+	if (rc < 0)
+		log_error("port %s: setting up queues failed: %s", p->conf->name, strerror(-rc));
+	return rc;
+}
+
+static int port_init(struct port *p, unsigned index, unsigned queues)
+{
+	struct rte_eth_fc_conf flow;
+	int rc = port_find(p, index);
+
+	if (rc == 0)
+		rc = port_configure(p, queues);
+	if (rc == 0)
+		rc = port_queues(p, queues);
+	if (rc == 0 && rte_eth_dev_flow_ctrl_get(p->id, &flow) == 0
+	    && flow.mode != RTE_ETH_FC_NONE) {
+		flow.mode = RTE_ETH_FC_NONE;
+		port_told(p, "flow control off", rte_eth_dev_flow_ctrl_set(p->id, &flow));
+	}
+	return rc;
+}
+
+static int pairs_init(struct ports *ports, const struct conf *conf)
+{
+	for (uint64_t i = 0; i < conf->n_pairs; i++) {
+		struct port *in = &ports->port[conf_port_find(conf, conf->pairs[i].inside)];
+		struct port *out = &ports->port[conf_port_find(conf, conf->pairs[i].outside)];
+
+		in->inside = true;
+		in->pair = out->pair = (int)i;
+		if (in->mtu != out->mtu) {
+			log_error(
+				"pair %s-%s: MTU %u and %u differ: a frame would be lost without a "
+				"word",
+				in->conf->name,
+				out->conf->name,
+				in->mtu,
+				out->mtu
+			);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+int ports_init(struct ports *ports, const struct conf *conf)
+{
+	ports->n = (unsigned)conf->n_ports;
+	for (unsigned i = 0; i < ports->n; i++) {
+		int rc;
+
+		ports->port[i] = (struct port){.conf = &conf->ports[i], .pair = -1};
+		rc = port_init(&ports->port[i], i, conf->workers);
+		if (rc < 0)
+			return rc;
+	}
+	return pairs_init(ports, conf);
+}
+
+int ports_start(const struct ports *ports)
+{
+	for (unsigned i = 0; i < ports->n; i++) {
+		const struct port *p = &ports->port[i];
+		int rc = rte_eth_dev_start(p->id);
+
+		if (rc < 0) {
+			log_error("port %s: does not start: %s", p->conf->name, strerror(-rc));
+			return rc;
+		}
+		port_told(p, "promiscuous mode", rte_eth_promiscuous_enable(p->id));
+		port_told(p, "all-multicast mode", rte_eth_allmulticast_enable(p->id));
+	}
+	return 0;
+}
+
+void ports_stop(const struct ports *ports)
+{
+	for (unsigned i = 0; i < ports->n; i++) {
+		rte_eth_dev_set_link_down(ports->port[i].id);
+		rte_eth_dev_stop(ports->port[i].id);
+		rte_eth_dev_close(ports->port[i].id);
+	}
+}
+
+// Of a kernel interface the kernel knows: the drivers always report an up link.
+static bool iface_running(const char *iface)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool up = false;
+
+	if (fd < 0)
+		return false;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", iface);
+	if (ioctl(fd, SIOCGIFFLAGS, &request) == 0)
+		up = request.ifr_flags & IFF_RUNNING;
+	close(fd);
+	return up;
+}
+
+bool port_link_up(const struct port *p)
+{
+	struct rte_eth_link link;
+
+	if (p->conf->iface)
+		return iface_running(p->conf->iface);
+	return rte_eth_link_get_nowait(p->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}

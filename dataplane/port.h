@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// Ports and wire pairs: from the configuration to started Ethernet devices.
+// Thread: the control thread. Functions log what the operator has to mend and return −errno.
+
+#pragma once
+
+#include "dataplane/conf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct port {
+	const struct conf_port *conf;
+	uint16_t id; // DPDK's
+	uint16_t mtu;
+	uint32_t frame_max; // largest frame that may leave: MTU + 22 (Ethernet and two VLAN tags)
+	bool inside;
+	int pair; // index of its pair, -1: unused
+};
+
+struct ports {
+	struct port port[CONF_PORTS_MAX];
+	unsigned n;
+};
+
+// The device argument for EAL ("--vdev=…"), or an empty text for a PCI port. Kernel interfaces are
+// checked: one with an address, in a bridge or forwarding is refused.
+int port_vdev(const struct conf_port *, unsigned index, unsigned queues, char *text, unsigned size);
+
+// After EAL: find and configure all, one rx and tx queue a worker.
+int ports_init(struct ports *, const struct conf *);
+int ports_start(const struct ports *);
+// Stopped and, where the driver can, the link down: nothing is forwarded.
+void ports_stop(const struct ports *);
+bool port_link_up(const struct port *);

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "dataplane/worker.h"
+
+#include "dataplane/act.h"
+
+#include <rte_branch_prediction.h>
+#include <rte_ethdev.h>
+#include <rte_launch.h>
+#include <rte_mbuf.h>
+#include <rte_pause.h>
+#include <rte_rcu_qsbr.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BURST 32
+#define TX_RETRIES 8
+#define IDLE_POLLS 2000
+#define IDLE_NS 50000
+#define ICMP_A_REFILL 100 // a tenth of a second: 1,000 a second and worker
+
+// What a burst leaves behind.
+struct outbox {
+	struct rte_mbuf *forward[BURST];
+	struct rte_mbuf *reply[BURST];
+	uint16_t n_forward, n_reply;
+};
+
+static void count(struct worker *w, enum reason reason, const struct rte_mbuf *m)
+{
+	w->reasons[reason].packets++;
+	w->reasons[reason].bytes += m->pkt_len;
+}
+
+static void
+report(struct worker *w,
+       const struct packet *p,
+       const struct decision *d,
+       enum direction dir,
+       uint32_t len)
+{
+	const struct packet_layer *layer = &p->layers[d->layer];
+	struct denial denial = {
+		.rule = d->rule,
+		.reason = d->reason,
+		.verdict = d->verdict,
+		.family = layer->family,
+		.proto = layer->proto,
+		.inward = dir == DIRECTION_IN,
+		.port = layer->dport,
+		.packets = 1,
+		.bytes = len,
+	};
+
+	if (p->n_layers == 0)
+		return;
+	if (d->rule != MATCH_NONE)
+		denial.entry = *match_rule_key(w->live->entries, d->rule);
+	memcpy(denial.src, layer->src, 16);
+	memcpy(denial.dst, layer->dst, 16);
+	events_denied(w->events, w->index, &denial);
+}
+
+// Turn the denied packet into its answer. False: none is due.
+static bool reply(struct worker *w, struct rte_mbuf *m, const struct packet *p)
+{
+	bool icmp = false;
+	size_t len;
+
+	if (m->nb_segs != 1)
+		return false;
+	if (atomic_load_explicit(&w->icmp_budget, memory_order_relaxed) == 0
+	    && p->layers[0].proto != IPPROTO_TCP)
+		return false;
+	len = act_reply(
+		rte_pktmbuf_mtod(m, uint8_t *), m->data_len, m->buf_len - m->data_off, p, &icmp
+	);
+	if (len == 0)
+		return false;
+	if (icmp)
+		atomic_fetch_sub_explicit(&w->icmp_budget, 1, memory_order_relaxed);
+	m->data_len = (uint16_t)len;
+	m->pkt_len = (uint32_t)len;
+	m->ol_flags = 0;
+	return true;
+}
+
+static void packet_handle(
+	struct worker *w,
+	const struct policy *policy,
+	const struct worker_path *path,
+	struct rte_mbuf *m,
+	struct outbox *out
+)
+{
+	uint8_t gathered[PACKET_GATHER_MAX];
+	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint32_t len = m->data_len;
+	struct packet p;
+	struct decision d;
+
+	if (unlikely(m->nb_segs > 1)) {
+		len = RTE_MIN(m->pkt_len, (uint32_t)PACKET_GATHER_MAX);
+		data = rte_pktmbuf_read(m, 0, len, gathered);
+	}
+	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, &p);
+	decide(policy, w->live->entries, w->live->exceptions, &p, path->direction, &d);
+	if (d.verdict != VERDICT_DROP && m->pkt_len > path->frame_max) {
+		d.verdict = VERDICT_DROP;
+		d.reason = REASON_OVERSIZE;
+	}
+	count(w, d.reason, m);
+	if (d.verdict != VERDICT_FORWARD && d.reason != REASON_NO_LIST)
+		report(w, &p, &d, path->direction, m->pkt_len);
+	if (d.verdict != VERDICT_DROP)
+		out->forward[out->n_forward++] = m;
+	else if (w->reply_reset && d.reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, &p))
+		out->reply[out->n_reply++] = m;
+	else
+		rte_pktmbuf_free(m);
+}
+
+static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
+{
+	uint16_t sent = 0;
+
+	for (int i = 0; sent < n && i < TX_RETRIES; i++)
+		sent += rte_eth_tx_burst(port, (uint16_t)w->index, mbufs + sent, n - sent);
+	for (; sent < n; sent++) {
+		count(w, REASON_TX_FULL, mbufs[sent]);
+		w->tx_dropped[port]++;
+		rte_pktmbuf_free(mbufs[sent]);
+	}
+}
+
+static unsigned path_poll(struct worker *w, const struct worker_path *path)
+{
+	struct rte_mbuf *mbufs[BURST];
+	struct outbox out = {.n_forward = 0, .n_reply = 0};
+	uint16_t n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, mbufs, BURST);
+	const struct policy *policy;
+
+	if (n == 0)
+		return 0;
+	policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
+	for (uint16_t i = 0; i < n; i++)
+		packet_handle(w, policy, path, mbufs[i], &out);
+	transmit(w, path->tx, out.forward, out.n_forward);
+	transmit(w, path->rx, out.reply, out.n_reply);
+	return n;
+}
+
+static void idle(struct worker *w)
+{
+	const struct timespec pause = {.tv_nsec = IDLE_NS};
+
+	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
+	nanosleep(&pause, NULL);
+	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
+}
+
+static int worker_run(void *arg)
+{
+	struct workers *all = ((void **)arg)[0];
+	struct worker *w = ((void **)arg)[1];
+	unsigned empty = 0;
+	uint64_t loops = 0;
+
+	rte_rcu_qsbr_thread_register(w->live->qsbr, w->index);
+	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
+	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < w->n_paths; i++)
+			n += path_poll(w, &w->paths[i]);
+		events_poll(w->events, w->index);
+		// Nothing is kept back here: every packet is freed or with its driver.
+		rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
+		atomic_store_explicit(&w->loops, ++loops, memory_order_relaxed);
+		empty = n ? 0 : empty + 1;
+		if (w->idle_sleep && empty >= IDLE_POLLS)
+			idle(w);
+		while (unlikely(loops == w->stall_at)
+		       && !atomic_load_explicit(&all->stop, memory_order_relaxed))
+			rte_pause();
+	}
+	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
+	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
+	return 0;
+}
+
+static void *launch_args[CONF_WORKERS_MAX][2];
+
+static void paths_set(struct worker *w, const struct ports *ports)
+{
+	for (unsigned i = 0; i < ports->n; i++) {
+		for (unsigned k = 0; k < ports->n; k++) {
+			const struct port *a = &ports->port[i], *b = &ports->port[k];
+
+			if (i == k || a->pair < 0 || a->pair != b->pair)
+				continue;
+			w->paths[w->n_paths++] = (struct worker_path){
+				.rx = a->id,
+				.tx = b->id,
+				.frame_max = b->frame_max,
+				.direction = a->inside ? DIRECTION_OUT : DIRECTION_IN,
+			};
+		}
+	}
+}
+
+int workers_create(
+	const struct conf *conf,
+	const struct ports *ports,
+	const struct live *live,
+	struct events *events,
+	struct workers **ret_workers
+)
+{
+	const char *stall = getenv("STANCH_TEST_STALL_AT");
+	struct workers *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	all->worker = aligned_alloc(128, sizeof(struct worker) * conf->workers);
+	if (!all->worker) {
+		free(all);
+		return -ENOMEM;
+	}
+	memset(all->worker, 0, sizeof(struct worker) * conf->workers);
+	all->n = conf->workers;
+	for (unsigned i = 0; i < all->n; i++) {
+		struct worker *w = &all->worker[i];
+
+		w->index = i;
+		w->live = live;
+		w->events = events;
+		w->reply_reset = conf->reply_reset;
+		w->idle_sleep = conf->idle_sleep;
+		w->stall_at = stall ? strtoull(stall, NULL, 10) : 0;
+		paths_set(w, ports);
+	}
+	workers_refill(all);
+	*ret_workers = all;
+	return 0;
+}
+
+void workers_free(struct workers *all)
+{
+	if (!all)
+		return;
+	free(all->worker);
+	free(all);
+}
+
+int workers_launch(struct workers *all)
+{
+	unsigned i = 0, lcore;
+
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		int rc;
+
+		if (i == all->n)
+			break;
+		launch_args[i][0] = all;
+		launch_args[i][1] = &all->worker[i];
+		rc = rte_eal_remote_launch(worker_run, launch_args[i], lcore);
+		if (rc < 0)
+			return rc;
+		i++;
+	}
+	return i == all->n ? 0 : -EINVAL;
+}
+
+void workers_stop(struct workers *all)
+{
+	atomic_store_explicit(&all->stop, true, memory_order_relaxed);
+	rte_eal_mp_wait_lcore();
+}
+
+void workers_refill(struct workers *all)
+{
+	for (unsigned i = 0; i < all->n; i++)
+		atomic_store_explicit(
+			&all->worker[i].icmp_budget, ICMP_A_REFILL, memory_order_relaxed
+		);
+}

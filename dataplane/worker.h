@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// Workers: receive, parse, decide, act, send; run to completion on an lcore of their own.
+//
+// No lock, no allocation, no log, no clock and, with `idle: poll`, no system call in the loop.
+// Thread: created, launched and stopped by the control thread; the loop runs on each lcore.
+
+#pragma once
+
+#include "dataplane/core/reasons.h"
+#include "dataplane/events.h"
+#include "dataplane/live.h"
+#include "dataplane/port.h"
+#include "dataplane/stats.h"
+
+#include <stdatomic.h>
+
+struct worker_path { // one direction of a pair
+	uint16_t rx, tx; // DPDK port ids
+	uint32_t frame_max;
+	enum direction direction;
+};
+
+// A worker's own; the alignment keeps it off every other's cache lines.
+struct worker {
+	_Alignas(128) struct stats_reason reasons[REASON_COUNT]; // worker: wo, control thread: ro
+	uint64_t tx_dropped[CONF_PORTS_MAX]; // by DPDK port id. worker: wo, control thread: ro
+	_Atomic uint64_t loops; // worker: wo, control thread: ro (watchdog)
+	_Atomic uint32_t icmp_budget; // control thread refills, worker takes
+	unsigned index;
+	unsigned n_paths;
+	struct worker_path paths[2 * CONF_PAIRS_MAX];
+	const struct live *live;
+	struct events *events;
+	bool reply_reset, idle_sleep;
+	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
+};
+
+struct workers {
+	unsigned n;
+	_Atomic bool stop; // control thread: wo, worker: ro
+	struct worker *worker; // n of them
+};
+
+int workers_create(
+	const struct conf *,
+	const struct ports *,
+	const struct live *,
+	struct events *,
+	struct workers **ret_workers
+);
+void workers_free(struct workers *); // after workers_stop
+int workers_launch(struct workers *);
+// Tell them, and wait until the last has left its loop.
+void workers_stop(struct workers *);
+void workers_refill(struct workers *); // the budget of ICMP answers, each 100 ms
