@@ -23,6 +23,7 @@
 #define LINE 64
 #define PROTO_TCP 6
 #define PROTO_UDP 17
+#define PROBES_MAX 8
 #define LENGTH_WORDS 3 // bits 0 … 128
 
 enum rule_state {
@@ -468,12 +469,34 @@ static void hit_take(const struct match *m, uint32_t rule, struct match_hit *hit
 		hit->monitor = rule;
 }
 
-static void key_probe(const struct match *m, const struct match_key *k, struct match_hit *hit)
-{
-	uint32_t rule = find_clean(m, k, key_hash(m, k));
+// Keys to probe, most specific first. Their heads lie anywhere in memory: all are asked for before
+// the first is read, so that a batch costs little more than one cache miss.
+struct probes {
+	struct match_key keys[PROBES_MAX];
+	uint64_t hashes[PROBES_MAX];
+	unsigned n;
+};
 
-	if (rule != MATCH_NONE)
-		hit_take(m, rule, hit);
+static void probes_run(const struct match *m, struct probes *p, struct match_hit *hit)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		uint32_t rule = find_clean(m, &p->keys[i], p->hashes[i]);
+
+		if (rule != MATCH_NONE)
+			hit_take(m, rule, hit);
+	}
+	p->n = 0;
+}
+
+static void
+probe(const struct match *m, struct probes *p, const struct match_key *k, struct match_hit *hit)
+{
+	if (p->n == PROBES_MAX)
+		probes_run(m, p, hit);
+	p->keys[p->n] = *k;
+	p->hashes[p->n] = key_hash(m, k);
+	__builtin_prefetch(head_of(m, p->hashes[p->n]));
+	p->n++;
 }
 
 static bool host_has_port(const struct match *m, uint8_t family, const uint8_t *addr)
@@ -510,8 +533,10 @@ void match_lookup(
 {
 	unsigned f = family_index(family);
 	struct match_key k = {.family = family};
+	struct probes probes;
 	struct match_hit hit = {.enforce = MATCH_NONE, .monitor = MATCH_NONE};
 
+	probes.n = 0;
 	memcpy(k.addr, addr, sizeof(k.addr));
 	if (proto == 0) {
 		hit.port_rule = (ports_used(m, f, 0) || ports_used(m, f, 1))
@@ -520,7 +545,7 @@ void match_lookup(
 		k.prefix_len = f ? 128 : 32;
 		k.proto = proto;
 		k.port = port;
-		key_probe(m, &k, &hit);
+		probe(m, &probes, &k, &hit);
 		k.proto = 0;
 		k.port = 0;
 	}
@@ -534,8 +559,9 @@ void match_lookup(
 			bits &= ~((uint64_t)1 << bit);
 			k.prefix_len = (uint8_t)(64 * (unsigned)w + bit);
 			addr_mask(k.addr, k.prefix_len);
-			key_probe(m, &k, &hit);
+			probe(m, &probes, &k, &hit);
 		}
 	}
+	probes_run(m, &probes, &hit);
 	*ret_hit = hit;
 }

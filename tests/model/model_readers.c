@@ -19,8 +19,8 @@
 #define CAPACITY 64
 #define STAY 12
 #define COME_AND_GO 48
-#define READERS 2
-#define ROUNDS 4000
+#define READERS 1 // more than there are cores would wait for each other, not for the writer
+#define ROUNDS 100000
 #define PROTO_TCP 6
 
 struct reader {
