@@ -177,6 +177,48 @@ class Lab:
                 raise RuntimeError("the data plane ended:\n" + self.log("dataplane"))
         return process
 
+    def secret(self, name, word):
+        path = self.path(name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as f:
+            f.write(word + "\n")
+        return path
+
+    def control_section(self, hive=None, f5=None, listen=None, extra=""):
+        """`control:` for configure(); hive: dict(url, key, hook); f5: dict(url, token)."""
+        text = f"control:\n  state_dir: {self.path('list')}\n  run_dir: {self.path('run')}\n"
+        if listen:
+            text += f"  listen: {listen}\n"
+        if hive:
+            text += f"  thehive:\n    - name: soc\n      url: {hive['url']}\n"
+            text += f"      key_file: {self.secret('thehive.key', hive['key'])}\n"
+            text += f"      webhook_token_file: {self.secret('hook.token', hive['hook'])}\n"
+            text += "".join(f"      {k}: {v}\n" for k, v in hive.get("more", {}).items())
+        if f5:
+            text += f"  f5xc:\n    url: {f5['url']}\n    fleet_id: lab\n"
+            text += f"    token_file: {self.secret('f5.token', f5['token'])}\n"
+            text += "".join(f"    {k}: {v}\n" for k, v in f5.get("more", {}).items())
+        return text + extra
+
+    def start_control(self):
+        log = open(self.path("control.log"), "ab")
+        process = self.spawn(None, binary("stanch-control"), "--config", self.path("stanch.yaml"),
+                             stdout=log, stderr=log)
+        log.close()
+        wait_for(lambda: os.path.exists(self.path("run", "control.sock")) or process.poll() is not None,
+                 "control listens", 20)
+        if process.poll() is not None:
+            raise RuntimeError("control ended:\n" + self.log("control"))
+        return process
+
+    def stanch(self, *words):
+        """The operator's command line."""
+        return subprocess.run([binary("stanch"), *words, "--socket", self.path("run", "control.sock")],
+                              capture_output=True, text=True)
+
+    def stanch_json(self, *words):
+        done = self.stanch(*words, "--json")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
     def log(self, name):
         with open(self.path(name + ".log"), encoding="utf-8", errors="replace") as f:
             return f.read()
@@ -207,6 +249,12 @@ class Lab:
         for name in list(self.spaces):
             subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 class Sniffer:
