@@ -21,4 +21,6 @@ struct control {
 	struct tokens *tokens;
 	struct http_server *server;
 	struct metrics *metrics;
+	struct dataplane *dataplane;
+	struct snapshot *snapshot;
 };

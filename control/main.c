@@ -34,7 +34,7 @@ static const struct module modules[] = {
 	{"resolvers", start_resolvers, stop_resolvers, NULL},
 	{"HTTP API", start_server, stop_server, reload_server},
 	{"metrics", start_metrics, stop_metrics, NULL},
-	// followers: snapshot, data plane, F5 XC; sources: TheHive; the API's routes
+	{"followers", start_followers, stop_followers, NULL},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))
 

@@ -5,6 +5,8 @@
 
 #include "control/conf.h"
 #include "control/control.h"
+#include "control/followers/dataplane.h"
+#include "control/followers/snapshot.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
 #include "control/log.h"
@@ -304,4 +306,69 @@ void stop_metrics(struct control *control)
 {
 	metrics_free(control->metrics);
 	control->metrics = NULL;
+}
+
+// --- followers
+
+static bool dataplane_ready(void *ctx, char why[128])
+{
+	char reason[160];
+	bool equal = dataplane_equal(ctx, reason);
+
+	snprintf(why, 128, "%.127s", reason);
+	return equal;
+}
+
+static bool snapshot_ready(void *ctx, char why[128])
+{
+	struct list_state state;
+	char reason[160];
+	bool good = snapshot_state(ctx, &state, reason);
+
+	snprintf(why, 128, "%.127s", good || reason[0] ? reason : "being written");
+	return good;
+}
+
+static void dataplane_metrics(void *ctx, struct metrics_page *page)
+{
+	size_t len;
+	const void *status = dataplane_status(ctx, &len);
+
+	metrics_add_dataplane(page, status, len);
+}
+
+int start_followers(struct control *control)
+{
+	const struct conf *conf = control->conf;
+	int error = dataplane_create(
+		control->base, control->ledger, conf->run_dir, &control->dataplane
+	);
+	// The journal before the link: it wakes the data plane's follower.
+	if (!error)
+		error = snapshot_follow(
+			control->base,
+			control->ledger,
+			conf->state_dir,
+			control->dataplane,
+			&control->snapshot
+		);
+	if (!error)
+		error = metrics_ready(
+			control->metrics, "dataplane", dataplane_ready, control->dataplane
+		);
+	if (!error)
+		error = metrics_ready(
+			control->metrics, "list on disk", snapshot_ready, control->snapshot
+		);
+	if (!error)
+		error = metrics_collect(control->metrics, dataplane_metrics, control->dataplane);
+	return error;
+}
+
+void stop_followers(struct control *control)
+{
+	snapshot_unfollow(control->snapshot);
+	control->snapshot = NULL;
+	dataplane_free(control->dataplane);
+	control->dataplane = NULL;
 }

@@ -36,3 +36,6 @@ void reload_server(struct control *, const struct conf *old);
 
 int start_metrics(struct control *);
 void stop_metrics(struct control *);
+
+int start_followers(struct control *);
+void stop_followers(struct control *);

@@ -1,0 +1,688 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/followers/dataplane.h"
+
+#include "control/followers/dataplane_batch.h"
+#include "control/ledger.h"
+#include "control/log.h"
+
+#include <event2/event.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 5000
+#define ANSWER_MS 10000 // no answer for so long: connect anew
+#define LOOKUPS_MAX 256
+
+struct lookup {
+	uint64_t seq;
+	lookup_cb cb;
+	void *ctx;
+	TAILQ_ENTRY(lookup) link;
+};
+
+struct dataplane {
+	struct event_base *base;
+	struct ledger *ledger;
+	char path[108];
+	int fd;
+	struct event *readable, *retry, *second;
+	unsigned backoff_ms;
+
+	uint64_t seq; // of the last message sent
+	uint64_t awaited; // seq of the change under way; 0: none
+	uint16_t awaited_type;
+	int64_t awaited_since_ms;
+	bool hello; // answered
+	bool exceptions_due, pause_due, full_due, force_due, refused_shrink;
+	struct exception_walk *exceptions; // being sent
+	struct list_state live; // as last answered
+	struct sync sync;
+
+	bool have_applied;
+	struct list_state applied;
+	int64_t applied_ms;
+	char why[128]; // what keeps it from being equal
+	TAILQ_HEAD(, lookup) lookups;
+	size_t n_lookups;
+	uint8_t *status;
+	size_t status_len;
+	denials_cb denials;
+	void *denials_ctx;
+	applied_cb applied_cb;
+	void *applied_ctx;
+	uint8_t in[WIRE_MESSAGE_MAX], out[WIRE_MESSAGE_MAX];
+};
+
+static void step(struct dataplane *d);
+
+static int64_t clock_ms(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void timer_set(struct event *timer, unsigned ms)
+{
+	const struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	event_add(timer, &after);
+}
+
+static void why_set(struct dataplane *d, const char *why)
+{
+	if (strcmp(d->why, why) != 0 && *why)
+		log_warning("data plane: %s", why);
+	snprintf(d->why, sizeof(d->why), "%s", why);
+}
+
+static void lookups_end(struct dataplane *d)
+{
+	struct lookup *l;
+
+	while ((l = TAILQ_FIRST(&d->lookups))) {
+		TAILQ_REMOVE(&d->lookups, l, link);
+		l->cb(l->ctx, NULL);
+		free(l);
+	}
+	d->n_lookups = 0;
+}
+
+static void disconnect(struct dataplane *d, const char *why)
+{
+	bool was = d->fd >= 0;
+
+	why_set(d, why);
+	if (d->readable)
+		event_free(d->readable);
+	d->readable = NULL;
+	if (was)
+		close(d->fd);
+	d->fd = -1;
+	d->hello = false;
+	d->awaited = 0;
+	free(d->exceptions);
+	d->exceptions = NULL;
+	d->sync.running = false;
+	free(d->status);
+	d->status = NULL;
+	lookups_end(d);
+	// Jitter: several controls of a fleet do not come at the same instant.
+	timer_set(d->retry, d->backoff_ms + (unsigned)random() % (d->backoff_ms / 2 + 1));
+	d->backoff_ms = d->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : d->backoff_ms * 2;
+	if (was && d->applied_cb)
+		d->applied_cb(d->applied_ctx);
+}
+
+// Fill in the header and send what is in `out`. A full socket counts as a lost one: the other end
+// answers each message before the next is sent.
+static bool send_out(struct dataplane *d, uint16_t type, size_t len, bool awaited)
+{
+	struct wire_header h = {
+		.type = type,
+		.version = WIRE_VERSION,
+		.length = (uint32_t)len,
+		.seq = ++d->seq,
+	};
+
+	memcpy(d->out, &h, sizeof(h));
+	if (send(d->fd, d->out, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len) {
+		disconnect(d, "the link broke while sending");
+		return false;
+	}
+	if (awaited) {
+		d->awaited = h.seq;
+		d->awaited_type = type;
+		d->awaited_since_ms = clock_ms(CLOCK_MONOTONIC);
+	}
+	return true;
+}
+
+// --- what to send next
+
+static void hello_send(struct dataplane *d)
+{
+	struct wire_hello m = {.build = STANCH_VERSION};
+	struct list_state state;
+
+	ledger_state(d->ledger, &state);
+	wire_state_pack(&state, &m.state);
+	memcpy(d->out, &m, sizeof(m));
+	send_out(d, WIRE_HELLO, sizeof(m), true);
+}
+
+static void pause_send(struct dataplane *d)
+{
+	struct wire_pause m = {.until = ledger_pause_until(d->ledger), .reason = "by control"};
+
+	d->pause_due = false;
+	memcpy(d->out, &m, sizeof(m));
+	send_out(d, WIRE_PAUSE, sizeof(m), true);
+}
+
+static void exceptions_send(struct dataplane *d)
+{
+	bool more;
+	size_t len;
+
+	d->exceptions_due = false;
+	if (!d->exceptions)
+		d->exceptions = exception_walk_create(d->ledger);
+	if (!d->exceptions) {
+		disconnect(d, "no memory for the exceptions");
+		return;
+	}
+	len = exception_walk_message(d->exceptions, d->out, sizeof(d->out), &more);
+	if (!more) {
+		free(d->exceptions);
+		d->exceptions = NULL;
+	}
+	send_out(d, WIRE_EXCEPTIONS, len, true);
+}
+
+static void sync_step(struct dataplane *d)
+{
+	uint16_t type;
+	int len = sync_message(&d->sync, d->ledger, d->out, sizeof(d->out), &type);
+
+	if (len < 0) {
+		d->sync.running = false;
+		why_set(d, "the ledger could not be read for a full synchronisation");
+		timer_set(d->retry, 1000);
+		return;
+	}
+	send_out(d, type, (size_t)len, true);
+}
+
+static bool synced(const struct dataplane *d)
+{
+	struct list_state state;
+
+	ledger_state(d->ledger, &state);
+	return list_state_equal(&state, &d->live);
+}
+
+// Deltas where the live state is one of the ledger's history, else a full synchronisation.
+static void list_step(struct dataplane *d)
+{
+	int len = -ESTALE;
+
+	if (!d->full_due)
+		len = batch_message(d->ledger, &d->live, d->out, sizeof(d->out));
+	if (len > 0) {
+		send_out(d, WIRE_BATCH, (size_t)len, true);
+		return;
+	}
+	d->full_due = false;
+	sync_begin(&d->sync, d->ledger);
+	sync_step(d);
+}
+
+static void step(struct dataplane *d)
+{
+	if (d->fd < 0 || d->awaited)
+		return;
+	if (!d->hello)
+		hello_send(d);
+	else if (d->exceptions_due || d->exceptions)
+		exceptions_send(d);
+	else if (d->pause_due)
+		pause_send(d);
+	else if (d->refused_shrink && !d->force_due)
+		return; // an operator has to look at it
+	else if (d->sync.running)
+		sync_step(d);
+	else if (d->full_due || !synced(d))
+		list_step(d);
+}
+
+// --- what comes
+
+static void applied_move(struct dataplane *d, const struct list_state *state)
+{
+	d->have_applied = true;
+	d->applied = *state;
+	d->applied_ms = clock_ms(CLOCK_REALTIME);
+	if (d->applied_cb)
+		d->applied_cb(d->applied_ctx);
+}
+
+static void hello_answered(struct dataplane *d, const struct wire_hello_ack *m)
+{
+	if (m->error) {
+		char why[128];
+
+		snprintf(
+			why, sizeof(why), "it is of another build (%.31s): upgrade both", m->build
+		);
+		disconnect(d, why);
+		return;
+	}
+	wire_state_unpack(&m->state, &d->live);
+	d->hello = true;
+	d->awaited = 0;
+	d->backoff_ms = BACKOFF_FIRST_MS;
+	d->exceptions_due = d->pause_due = true;
+	d->full_due = d->refused_shrink = d->sync.running = false;
+	why_set(d, "");
+	log_info(
+		"data plane: connected at revision %llu.%llu",
+		(unsigned long long)d->live.revision.epoch,
+		(unsigned long long)d->live.revision.number
+	);
+	if (d->live.revision.epoch)
+		applied_move(d, &d->live);
+	step(d);
+}
+
+static void result_ok(struct dataplane *d)
+{
+	if (d->awaited_type == WIRE_SYNC_END) {
+		d->sync.running = false;
+		d->sync.force = d->force_due = d->refused_shrink = false;
+	}
+	if (d->sync.running)
+		return;
+	why_set(d, "");
+	if (d->awaited_type == WIRE_SYNC_END || d->awaited_type == WIRE_BATCH)
+		applied_move(d, &d->live);
+}
+
+static void result_bad(struct dataplane *d, const struct wire_result *m)
+{
+	char why[128];
+	unsigned pause_ms = 200;
+
+	snprintf(
+		why,
+		sizeof(why),
+		"%s (%llu, limit %llu)",
+		wire_code_name(m->code),
+		(unsigned long long)m->count,
+		(unsigned long long)m->limit
+	);
+	switch (m->code) {
+	case WIRE_SHRINK_REFUSED:
+		d->refused_shrink = true;
+		snprintf(
+			why,
+			sizeof(why),
+			"a full synchronisation would remove %llu entries, more than %llu: stanch "
+			"sync --force",
+			(unsigned long long)m->count,
+			(unsigned long long)m->limit
+		);
+		why_set(d, why);
+		return;
+	case WIRE_STALLED:
+		pause_ms = 1000; // asked anew by the next HELLO
+		disconnect(d, "a worker stalled: stored, but not applied by all");
+		return;
+	case WIRE_FULL:
+		pause_ms = 5000;
+		break;
+	case WIRE_NEED_SYNC:
+	case WIRE_MISMATCH:
+		break;
+	default:
+		disconnect(d, why);
+		return;
+	}
+	why_set(d, why);
+	d->sync.running = false;
+	d->full_due = true;
+	timer_set(d->retry, pause_ms);
+}
+
+static void result_take(struct dataplane *d, const struct wire_result *m)
+{
+	if (m->header.seq != d->awaited)
+		return;
+	d->awaited = 0;
+	wire_state_unpack(&m->state, &d->live);
+	if (m->code != WIRE_OK) {
+		result_bad(d, m);
+		return;
+	}
+	result_ok(d);
+	step(d);
+}
+
+static void lookup_answered(struct dataplane *d, const struct wire_lookup_answer *m)
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &d->lookups, link)
+	{
+		if (l->seq == m->header.seq)
+			break;
+	}
+	if (!l)
+		return;
+	TAILQ_REMOVE(&d->lookups, l, link);
+	d->n_lookups--;
+	l->cb(l->ctx, m);
+	free(l);
+}
+
+static void breakglass_take(struct dataplane *d, const struct wire_breakglass *m)
+{
+	struct wire_simple ack = {0};
+	struct wire_header h
+		= {.type = WIRE_BREAKGLASS_ACK,
+		   .version = WIRE_VERSION,
+		   .length = sizeof(ack),
+		   .seq = m->header.seq};
+	char actor[64], text[INDICATOR_TEXT_MAX] = "";
+	struct indicator n;
+	json_t *detail;
+
+	if (m->kind == WIRE_CTL_ALLOW
+	    && wire_indicator_read(&m->indicator, sizeof(m->indicator), &n) > 0)
+		indicator_print(&n, text);
+	snprintf(actor, sizeof(actor), "uid %u at the data plane", m->uid);
+	detail = json_pack(
+		"{s:I, s:I, s:s#}",
+		"when_ms",
+		(json_int_t)m->when_ms,
+		"until",
+		(json_int_t)m->until,
+		"reason",
+		m->reason,
+		(int)strnlen(m->reason, sizeof(m->reason))
+	);
+	if (ledger_audit(
+		    d->ledger,
+		    actor,
+		    m->kind == WIRE_CTL_ALLOW ? "breakglass allow" : "breakglass pause",
+		    text,
+		    detail
+	    )
+	    == 0) {
+		memcpy(&ack, &h, sizeof(h));
+		if (send(d->fd, &ack, sizeof(ack), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			log_warning("data plane: a break-glass action stays unacknowledged");
+	}
+	json_decref(detail);
+}
+
+static void status_take(struct dataplane *d, size_t len)
+{
+	uint8_t *copy = malloc(len);
+
+	if (!copy)
+		return;
+	memcpy(copy, d->in, len);
+	free(d->status);
+	d->status = copy;
+	d->status_len = len;
+}
+
+static void denials_take(struct dataplane *d, size_t len)
+{
+	const struct wire_denials *m = (const void *)d->in;
+
+	if ((len - sizeof(*m)) / sizeof(struct wire_denial) >= m->n && d->denials)
+		d->denials(d->denials_ctx, (const void *)(m + 1), m->n);
+}
+
+static void message_take(struct dataplane *d, size_t len)
+{
+	const struct wire_header *h = (const void *)d->in;
+
+	if (wire_header_check(d->in, len) < 0) {
+		disconnect(d, "it sent a message of another version or size");
+		return;
+	}
+	switch (h->type) {
+	case WIRE_HELLO_ACK:
+		hello_answered(d, (const void *)d->in);
+		break;
+	case WIRE_RESULT:
+		result_take(d, (const void *)d->in);
+		break;
+	case WIRE_LOOKUP_ANSWER:
+		lookup_answered(d, (const void *)d->in);
+		break;
+	case WIRE_STATUS:
+		status_take(d, len);
+		break;
+	case WIRE_DENIALS:
+		denials_take(d, len);
+		break;
+	case WIRE_BREAKGLASS:
+		breakglass_take(d, (const void *)d->in);
+		break;
+	default:
+		break;
+	}
+}
+
+static void readable(evutil_socket_t fd, short what, void *ctx)
+{
+	struct dataplane *d = ctx;
+
+	(void)what;
+	for (int i = 0; i < 64 && d->fd == fd; i++) {
+		ssize_t n = recv(fd, d->in, sizeof(d->in), MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			disconnect(d, "not connected: it closed the link");
+			return;
+		}
+		message_take(d, (size_t)n);
+	}
+}
+
+// --- connecting
+
+static void connect_now(struct dataplane *d)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int size = 1 << 20;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	memcpy(to.sun_path, d->path, sizeof(d->path));
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
+		close(fd);
+		disconnect(d, "not connected: it does not run, or its socket may not be used");
+		return;
+	}
+	d->fd = fd;
+	d->readable = event_new(d->base, fd, EV_READ | EV_PERSIST, readable, d);
+	if (!d->readable || event_add(d->readable, NULL) < 0) {
+		disconnect(d, "no memory for the link");
+		return;
+	}
+	step(d);
+}
+
+static void retried(evutil_socket_t fd, short what, void *ctx)
+{
+	struct dataplane *d = ctx;
+
+	(void)fd;
+	(void)what;
+	if (d->fd < 0)
+		connect_now(d);
+	else
+		step(d);
+}
+
+static void each_second(evutil_socket_t fd, short what, void *ctx)
+{
+	struct dataplane *d = ctx;
+
+	(void)fd;
+	(void)what;
+	if (d->fd < 0 || !d->hello)
+		return;
+	if (d->awaited && clock_ms(CLOCK_MONOTONIC) - d->awaited_since_ms > ANSWER_MS)
+		disconnect(d, "it does not answer");
+	else
+		send_out(d, WIRE_STATUS_GET, sizeof(struct wire_simple), false);
+}
+
+static void woken(void *ctx, unsigned topics)
+{
+	struct dataplane *d = ctx;
+
+	d->exceptions_due |= topics & LEDGER_EXCEPTIONS;
+	d->pause_due |= topics & LEDGER_PAUSE;
+	step(d);
+}
+
+void dataplane_wake(struct dataplane *d)
+{
+	step(d);
+}
+
+int dataplane_create(
+	struct event_base *base,
+	struct ledger *ledger,
+	const char *run_dir,
+	struct dataplane **ret_dataplane
+)
+{
+	const struct timeval second = {.tv_sec = 1};
+	struct dataplane *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->base = base;
+	d->ledger = ledger;
+	d->fd = -1;
+	d->backoff_ms = BACKOFF_FIRST_MS;
+	TAILQ_INIT(&d->lookups);
+	snprintf(d->path, sizeof(d->path), "%s/dataplane.sock", run_dir);
+	d->retry = event_new(base, -1, 0, retried, d);
+	d->second = event_new(base, -1, EV_PERSIST, each_second, d);
+	if (!d->retry || !d->second || event_add(d->second, &second) < 0
+	    || ledger_watch(ledger, LEDGER_EXCEPTIONS | LEDGER_PAUSE, woken, d) < 0) {
+		dataplane_free(d);
+		return -ENOMEM;
+	}
+	timer_set(d->retry, 0);
+	*ret_dataplane = d;
+	return 0;
+}
+
+void dataplane_free(struct dataplane *d)
+{
+	if (!d)
+		return;
+	ledger_unwatch(d->ledger, woken, d);
+	d->applied_cb = NULL;
+	if (d->readable)
+		event_free(d->readable);
+	if (d->fd >= 0)
+		close(d->fd);
+	lookups_end(d);
+	if (d->retry)
+		event_free(d->retry);
+	if (d->second)
+		event_free(d->second);
+	free(d->exceptions);
+	free(d->status);
+	free(d);
+}
+
+bool dataplane_connected(const struct dataplane *d)
+{
+	return d->fd >= 0 && d->hello;
+}
+
+bool dataplane_applied(
+	const struct dataplane *d, struct list_state *ret_state, int64_t *ret_when_ms
+)
+{
+	if (!d->have_applied)
+		return false;
+	*ret_state = d->applied;
+	*ret_when_ms = d->applied_ms;
+	return true;
+}
+
+bool dataplane_equal(const struct dataplane *d, char ret_why[160])
+{
+	struct list_state state;
+
+	ledger_state(d->ledger, &state);
+	if (dataplane_connected(d) && d->have_applied && list_state_equal(&state, &d->applied)) {
+		*ret_why = '\0';
+		return true;
+	}
+	snprintf(ret_why, 160, "%s", *d->why ? d->why : d->fd < 0 ? "not connected" : "under way");
+	return false;
+}
+
+const void *dataplane_status(const struct dataplane *d, size_t *ret_len)
+{
+	*ret_len = d->status ? d->status_len : 0;
+	return d->status;
+}
+
+int dataplane_lookup(struct dataplane *d, const struct indicator *n, lookup_cb cb, void *ctx)
+{
+	size_t head = offsetof(struct wire_lookup, indicator);
+	struct lookup *l;
+	int len;
+
+	if (!dataplane_connected(d))
+		return -ENOTCONN;
+	if (d->n_lookups >= LOOKUPS_MAX)
+		return -EBUSY;
+	l = malloc(sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	len = wire_indicator_write(d->out + head, sizeof(d->out) - head, n);
+	*l = (struct lookup){.seq = d->seq + 1, .cb = cb, .ctx = ctx};
+	if (!send_out(d, WIRE_LOOKUP, head + (size_t)len, false)) {
+		free(l);
+		return -ENOTCONN;
+	}
+	TAILQ_INSERT_TAIL(&d->lookups, l, link);
+	d->n_lookups++;
+	return 0;
+}
+
+void dataplane_sync(struct dataplane *d, bool force)
+{
+	d->force_due |= force;
+	d->sync.force = force;
+	if (!d->refused_shrink || !force) {
+		d->sync.running = false;
+		d->refused_shrink = false;
+		d->full_due = true;
+	}
+	step(d);
+}
+
+void dataplane_denials_set(struct dataplane *d, denials_cb cb, void *ctx)
+{
+	d->denials = cb;
+	d->denials_ctx = ctx;
+}
+
+void dataplane_applied_set(struct dataplane *d, applied_cb cb, void *ctx)
+{
+	d->applied_cb = cb;
+	d->applied_ctx = ctx;
+}
