@@ -423,12 +423,15 @@ static void submit_put(
 	struct submit_result *result
 )
 {
+	struct claim endless = *claim;
+	// An end that no text can say is none.
 	struct put put = {
-		.claim = claim,
+		.claim = claim->until > UNTIL_MAX ? &endless : claim,
 		.actor = actor,
 		.source = source_get(l, claim->source),
 	};
 
+	endless.until = UNTIL_FOREVER;
 	if (!put.source)
 		return;
 	key_pack(&claim->indicator, &put.key);

@@ -74,6 +74,19 @@ static int load_reset(void *ctx)
 	return 0;
 }
 
+// Exceptions first: they must not be missing while the list is already in force.
+static int load_check(void *ctx, const struct list_state *state)
+{
+	struct loading *l = ctx;
+	int r = set_exceptions(l->set, l->exceptions, l->n);
+
+	if (r == 0)
+		r = set_load_complete(l->set, state);
+	if (r < 0 && r != -EILSEQ && !l->error)
+		l->error = r;
+	return r;
+}
+
 int load_list(
 	struct set *set, const char *dir, enum list_origin *ret_origin, struct text_error *ret_error
 )
@@ -85,18 +98,13 @@ int load_list(
 		.put = load_put,
 		.remove = load_remove,
 		.reset = load_reset,
+		.check = load_check,
 		.ctx = &loading,
 	};
 	enum list_origin origin = LIST_NONE;
 	struct list_state state = {0};
 	int r = list_load(dir, &sink, &state, &origin, ret_error);
 
-	if (r == 0 && origin != LIST_NONE) {
-		// Exceptions first: they must not be missing while the list is already in force.
-		r = set_exceptions(set, loading.exceptions, loading.n);
-		if (r == 0)
-			r = set_load_complete(set, &state);
-	}
 	free(loading.exceptions);
 	if (r < 0) {
 		set_load_reset(set);

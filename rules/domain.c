@@ -25,7 +25,7 @@ static bool is_label_octet(char c)
 static int labels_check(const char *name, size_t len, const char **ret_reason)
 {
 	size_t label = 0, labels = 1;
-	bool digits = true;
+	bool letter = false; // in the last label
 
 	for (size_t i = 0; i < len; i++) {
 		if (name[i] == '.') {
@@ -40,7 +40,7 @@ static int labels_check(const char *name, size_t len, const char **ret_reason)
 				);
 			label = i + 1;
 			labels++;
-			digits = true;
+			letter = false;
 			continue;
 		}
 		if (!is_label_octet(name[i]))
@@ -50,7 +50,7 @@ static int labels_check(const char *name, size_t len, const char **ret_reason)
 			);
 		if (i - label >= 63)
 			return refuse(ret_reason, "a label has at most 63 octets");
-		digits = digits && name[i] >= '0' && name[i] <= '9';
+		letter = letter || (name[i] >= 'a' && name[i] <= 'z');
 	}
 	if (label == len)
 		return refuse(ret_reason, "empty label: two dots in a row or a leading dot");
@@ -58,7 +58,9 @@ static int labels_check(const char *name, size_t len, const char **ret_reason)
 		return refuse(ret_reason, "a label may not begin or end with a hyphen");
 	if (labels < 2)
 		return refuse(ret_reason, "a name has at least two labels");
-	if (digits || strncmp(name + label, "0x", 2) == 0)
+	if (*name >= '0' && *name <= '9' && !letter && memchr(name, '-', len))
+		return refuse(ret_reason, "a range is no indicator: write it as prefixes");
+	if (!letter || strncmp(name + label, "0x", 2) == 0)
 		return refuse(
 			ret_reason,
 			"neither an address nor a name: write an address with four decimal octets"

@@ -13,6 +13,7 @@
 
 #define UNTIL_NONE 0 // no claim of that action
 #define UNTIL_FOREVER INT64_MAX // no end
+#define UNTIL_MAX INT64_C(253402300799) // 9999-12-31T23:59:59Z; RFC 3339 knows no later end
 
 #define LEDGER_ID_LEN 16
 

@@ -44,6 +44,8 @@ static const struct {
 
 static size_t defanged_match(const char *text, size_t len, char *ret_char)
 {
+	if (*text != '[' && *text != '(' && *text != '{' && *text != '\\')
+		return 0;
 	for (size_t i = 0; i < sizeof(defanged) / sizeof(defanged[0]); i++) {
 		size_t n = strlen(defanged[i].from);
 
@@ -211,13 +213,31 @@ static int number_parse(const char *text, size_t len, unsigned max, unsigned *re
 
 static bool host_bits_zero(const struct indicator *n)
 {
-	unsigned octets = n->family == 4 ? 4 : 16;
+	unsigned octet = n->prefix_len / 8;
 
-	for (unsigned bit = n->prefix_len; bit < octets * 8; bit++) {
-		if (n->addr[bit / 8] & (0x80 >> (bit % 8)))
+	if (n->prefix_len % 8 && (n->addr[octet++] & (0xff >> (n->prefix_len % 8))))
+		return false;
+	for (; octet < sizeof(n->addr); octet++) {
+		if (n->addr[octet])
 			return false;
 	}
 	return true;
+}
+
+static const char url_instead[] = "a URL is no indicator: write its host, or tcp/ADDRESS:PORT";
+
+// What was meant, where it can be told.
+static const char *address_hint(const struct cleaned *c, const char *reason)
+{
+	uint8_t addr[4];
+	const char *ignored, *bracket = memchr(c->text, ']', c->len);
+	int n = ipv4_parse(c->text, c->len, addr, &ignored);
+
+	if (memmem(c->text, c->len, "://", 3))
+		return url_instead;
+	if ((n > 0 && c->text[n] == ':') || (bracket && bracket[1] == ':'))
+		return "a port needs its protocol: write tcp/ADDRESS:PORT or udp/ADDRESS:PORT";
+	return reason;
 }
 
 static int
@@ -233,7 +253,7 @@ net_parse(const struct cleaned *c, struct indicator *n, struct indicator_error *
 		len--;
 	}
 	if (address_parse(c->text + start, len - start, n, &mapped, &reason) < 0)
-		return refuse(ret_error, c->column[start], reason);
+		return refuse(ret_error, c->column[start], address_hint(c, reason));
 	n->kind = INDICATOR_NET;
 	max = n->family == 4 ? 32 : 128;
 	n->prefix_len = (uint8_t)max;
@@ -249,7 +269,9 @@ net_parse(const struct cleaned *c, struct indicator *n, struct indicator_error *
 		);
 	if (mapped && bits < 97)
 		return refuse(
-			ret_error, c->column[slash - c->text], "a mapped prefix is longer than /96"
+			ret_error,
+			c->column[slash - c->text],
+			"an IPv4-mapped prefix is /97 to /128: /96 would deny all of IPv4"
 		);
 	bits -= mapped ? 96 : 0;
 	if (bits == 0)
@@ -327,6 +349,8 @@ name_parse(const struct cleaned *c, struct indicator *n, struct indicator_error 
 			c->column[0],
 			"an e-mail address is no destination: write its domain"
 		);
+	if (memmem(c->text, c->len, "://", 3))
+		return refuse(ret_error, c->column[0], url_instead);
 	if (memchr(c->text, '/', c->len) || memchr(c->text, ':', c->len))
 		return refuse(
 			ret_error,
@@ -390,6 +414,36 @@ url_port(struct cleaned *c, size_t *end, uint16_t *ret_port, struct indicator_er
 	return 0;
 }
 
+static bool scheme_valid(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i] | 0x20;
+		bool letter = c >= 'a' && c <= 'z';
+
+		if (!letter && (i == 0 || !memchr("0123456789+-.", text[i], 13)))
+			return false;
+	}
+	return len > 0;
+}
+
+// "/", an empty query and a fragment ask for nothing more than the host.
+static bool path_meaningful(const char *path)
+{
+	if (*path == '/' || *path == '\\')
+		path++;
+	if (*path == '?')
+		path++;
+	return *path != '\0' && *path != '#';
+}
+
+// Leave only what lies from `start` on.
+static void cleaned_cut(struct cleaned *c, size_t start)
+{
+	c->len -= start;
+	memmove(c->text, c->text + start, c->len + 1);
+	memmove(c->column, c->column + start, (c->len + 1) * sizeof(c->column[0]));
+}
+
 int indicator_parse_url(
 	const char *text,
 	size_t len,
@@ -402,35 +456,33 @@ int indicator_parse_url(
 	struct cleaned c;
 	struct indicator n;
 	uint16_t port = 0;
-	size_t start, end, path;
+	size_t start, end;
+	bool meaningful;
 	char *mark;
 	int rc = clean(text, len, &c, ret_error);
 
 	if (rc < 0)
 		return rc;
 	mark = memmem(c.text, c.len, "://", 3);
-	if (!mark || mark == c.text)
+	if (!mark || !scheme_valid(c.text, (size_t)(mark - c.text)))
 		return refuse(ret_error, c.column[0], "not a URL: write scheme://host/");
 	start = (size_t)(mark - c.text) + 3;
 	end = start + strcspn(c.text + start, "/?#\\");
-	path = end;
 	mark = memrchr(c.text + start, '@', end - start);
 	if (mark)
 		start = (size_t)(mark - c.text) + 1;
 	if (start == end)
 		return refuse(ret_error, c.column[start], "a URL without a host");
-	memmove(c.text, c.text + start, c.len - start + 1);
-	memmove(c.column, c.column + start, (c.len - start + 1) * sizeof(c.column[0]));
-	c.len -= start;
+	cleaned_cut(&c, start);
 	end -= start;
-	path -= start;
+	meaningful = path_meaningful(c.text + end);
 	rc = url_port(&c, &end, &port, ret_error);
 	if (rc < 0)
 		return rc;
-	bool meaningful = strcmp(c.text + path, "") != 0 && strcmp(c.text + path, "/") != 0
-		&& c.text[path] != '#';
 	c.text[end] = '\0';
 	c.len = end;
+	if (c.text[0] == '*')
+		return refuse(ret_error, c.column[0], "a URL names one host: leave out \"*.\"");
 	rc = cleaned_parse(&c, &n, ret_error);
 	if (rc < 0)
 		return rc;

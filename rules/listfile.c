@@ -36,6 +36,14 @@ int list_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
+void list_remove(const char *dir, const char *name)
+{
+	char path[LIST_PATH_MAX];
+
+	if (list_path(dir, name, path) == 0)
+		unlink(path);
+}
+
 int list_sync_dir(const char *dir)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
@@ -86,8 +94,7 @@ void list_state_print(const struct list_state *s, char text[LIST_HEADER_MAX])
 	);
 }
 
-// A decimal number up to `stop`; moves *at behind it.
-static int number_read(const char **at, const char *end, char stop, uint64_t *ret_number)
+int list_number_read(const char **at, const char *end, char stop, uint64_t *ret_number)
 {
 	uint64_t value = 0;
 	const char *p = *at;
@@ -125,9 +132,10 @@ int list_state_parse(const char *text, size_t len, struct list_state *ret_state)
 	    || ledger_id_parse(at, 32, s.ledger_id) < 0 || at[32] != ' ')
 		return -EINVAL;
 	at += 33;
-	if (key_read(&at, end, "revision=") < 0 || number_read(&at, end, '.', &s.revision.epoch) < 0
-	    || number_read(&at, end, ' ', &s.revision.number) < 0
-	    || key_read(&at, end, "count=") < 0 || number_read(&at, end, ' ', &s.count) < 0
+	if (key_read(&at, end, "revision=") < 0
+	    || list_number_read(&at, end, '.', &s.revision.epoch) < 0
+	    || list_number_read(&at, end, ' ', &s.revision.number) < 0
+	    || key_read(&at, end, "count=") < 0 || list_number_read(&at, end, ' ', &s.count) < 0
 	    || key_read(&at, end, "digest=") < 0 || end - at != 32
 	    || ledger_id_parse(at, 32, digest) < 0)
 		return -EINVAL;

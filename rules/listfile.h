@@ -26,12 +26,14 @@ int list_state_parse(const char *text, size_t len, struct list_state *ret_state)
 void ledger_id_print(const uint8_t id[static LEDGER_ID_LEN], char text[2 * LEDGER_ID_LEN + 1]);
 int ledger_id_parse(const char *text, size_t len, uint8_t ret_id[static LEDGER_ID_LEN]);
 
+void list_remove(const char *dir, const char *name); // where it is there
+
 // `dir`/deny.journal.tmp for a new snapshot of this state: header, and the batches of the present
-// journal that are newer.
-int journal_create(const char *dir, const struct list_state *);
+// journal behind `from` octets that are as new or newer.
+int journal_create(const char *dir, const struct list_state *, uint64_t from);
 
 // One verified batch of a journal held in memory. Returns octets read, 0 at the end or at a batch
-// cut short (ret_torn tells), or -EILSEQ for damage, with the offending offset in ret_error.
+// cut short (ret_torn tells), or -EILSEQ for damage with the reason.
 struct journal_batch {
 	struct list_state after; // ledger_id: not set
 	const char *lines; // the lines between "batch" and "sum"
@@ -45,4 +47,10 @@ long journal_batch_read(
 	const char **ret_reason
 );
 // The journal's first line. Returns its octets with the newline, or -EILSEQ.
-long journal_header_read(const char *text, size_t len, uint8_t ret_id[static LEDGER_ID_LEN]);
+struct journal_header {
+	uint8_t ledger_id[LEDGER_ID_LEN];
+	struct revision base;
+};
+long journal_header_read(const char *text, size_t len, struct journal_header *ret_header);
+// A decimal number up to `stop` ('\0': up to the end); moves *at behind it. -EINVAL.
+int list_number_read(const char **at, const char *end, char stop, uint64_t *ret_number);

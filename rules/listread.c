@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define HEADER "stanch-rules 1 "
 #define CLOSING_LEN (sizeof("end checksum=0123456789abcdef\n") - 1)
@@ -75,7 +76,8 @@ static int snapshot_verify(
 	struct text_error *ret_error
 )
 {
-	const char *newline = memchr(text, '\n', len), *closing = text + len - CLOSING_LEN;
+	const char *newline = memchr(text, '\n', len);
+	const char *closing = len < CLOSING_LEN ? text : text + len - CLOSING_LEN;
 	size_t head = sizeof(HEADER) - 1;
 	char want[CLOSING_LEN + 1];
 
@@ -190,6 +192,10 @@ static int journal_line_apply(
 
 	if (len < 3 || line[1] != ' ')
 		return -EILSEQ;
+	if (len == 6 && memcmp(line, "! none", 6) == 0) {
+		*exceptions_reset = true;
+		return sink->exception_reset(sink->ctx);
+	}
 	if (*line == '-') {
 		rc = indicator_parse(line + 2, len - 2, &n, &why);
 		return rc < 0 ? -EILSEQ : sink->remove(sink->ctx, &n);
@@ -234,41 +240,67 @@ static size_t lines_before(const char *text, const char *at)
 	return n;
 }
 
+// Called for each batch that counts beside a snapshot of `state`.
+struct journal_walk {
+	int (*batch)(const struct journal_batch *, const struct list_sink *);
+	const struct list_sink *sink;
+};
+
+static int journal_fits(
+	const char *text, size_t len, const struct list_state *state, struct text_error *ret_error
+)
+{
+	struct journal_header h;
+	long n = journal_header_read(text, len, &h);
+
+	if (n < 0)
+		return damaged(ret_error, 1, "not the header of a journal");
+	if (memcmp(h.ledger_id, state->ledger_id, LEDGER_ID_LEN) != 0)
+		return damaged(
+			ret_error, 1, "the journal belongs to another ledger than the snapshot"
+		);
+	if (revision_compare(state->revision, h.base) < 0)
+		return damaged(
+			ret_error, 1, "the journal began with a newer snapshot: batches are missing"
+		);
+	return (int)n;
+}
+
 static int journal_apply(
 	const char *text,
 	size_t len,
-	const struct list_sink *sink,
+	const struct journal_walk *walk,
 	struct list_state *state,
 	struct text_error *ret_error
 )
 {
-	uint8_t id[LEDGER_ID_LEN];
+	struct revision last = {0};
 	struct journal_batch b;
-	const char *reason = "not a batch";
+	const char *reason = "";
 	bool torn;
-	long n, at = journal_header_read(text, len, id);
+	long n, at = journal_fits(text, len, state, ret_error);
 
 	if (at < 0)
-		return damaged(ret_error, 1, "not the header of a journal");
-	if (memcmp(id, state->ledger_id, LEDGER_ID_LEN) != 0)
-		return damaged(
-			ret_error, 1, "the journal belongs to another ledger than the snapshot"
-		);
+		return (int)at;
 	while ((n = journal_batch_read(text + at, len - (size_t)at, &b, &torn, &reason)) > 0) {
-		int rc = 0;
+		struct revision revision = b.after.revision;
 
-		if (revision_compare(b.after.revision, state->revision) >= 0)
-			rc = batch_apply(&b, sink);
-		if (rc < 0)
+		if (revision_compare(revision, last) < 0)
 			return damaged(
 				ret_error,
 				lines_before(text, text + at),
-				"a line of this batch does not parse"
+				"the revision goes back with this batch"
 			);
-		if (revision_compare(b.after.revision, state->revision) >= 0) {
-			state->revision = b.after.revision;
-			state->count = b.after.count;
-			state->digest = b.after.digest;
+		last = revision;
+		if (revision_compare(revision, state->revision) >= 0) {
+			memcpy(b.after.ledger_id, state->ledger_id, LEDGER_ID_LEN);
+			*state = b.after;
+			if (walk->batch && walk->batch(&b, walk->sink) < 0)
+				return damaged(
+					ret_error,
+					lines_before(text, text + at),
+					"a line of this batch does not parse, or was not taken"
+				);
 		}
 		at += n;
 	}
@@ -280,7 +312,7 @@ static int journal_apply(
 static int journal_load(
 	const char *dir,
 	const char *name,
-	const struct list_sink *sink,
+	const struct journal_walk *walk,
 	struct list_state *state,
 	struct text_error *ret_error
 )
@@ -294,7 +326,7 @@ static int journal_load(
 		return damaged(
 			ret_error, 0, rc == -ENOENT ? "the journal is missing" : strerror(-rc)
 		);
-	rc = journal_apply(text, len, sink, state, ret_error);
+	rc = journal_apply(text, len, walk, state, ret_error);
 	free(text);
 	return rc;
 }
@@ -308,11 +340,12 @@ static int pair_load(
 	struct text_error *ret_error
 )
 {
+	const struct journal_walk walk = {.batch = batch_apply, .sink = sink};
 	struct list_state state;
 	int rc = snapshot_load(dir, rules, sink, &state, ret_error);
 
 	if (rc == 0)
-		rc = journal_load(dir, journal, sink, &state, ret_error);
+		rc = journal_load(dir, journal, &walk, &state, ret_error);
 	if (rc == 0 && sink->check && sink->check(sink->ctx, &state) < 0) {
 		error_file(ret_error, dir, journal);
 		rc = damaged(
@@ -326,6 +359,57 @@ static int pair_load(
 	return rc;
 }
 
+int list_state_read(const char *dir, struct list_state *ret_state, struct text_error *ret_error)
+{
+	const struct journal_walk walk = {0};
+	struct list_state state;
+	char *text = NULL;
+	const char *body;
+	size_t len, body_len;
+	int rc = list_file_read(dir, LIST_RULES, &text, &len);
+
+	error_file(ret_error, dir, LIST_RULES);
+	if (rc < 0) {
+		damaged(ret_error, 0, strerror(-rc));
+		return rc == -ENOENT ? rc : -EILSEQ;
+	}
+	rc = snapshot_verify(text, len, &state, &body, &body_len, ret_error);
+	free(text);
+	if (rc == 0)
+		rc = journal_load(dir, LIST_JOURNAL, &walk, &state, ret_error);
+	if (rc == 0)
+		*ret_state = state;
+	return rc;
+}
+
+// Which file the snapshot is: another one than before means that control has replaced the pair.
+static ino_t snapshot_inode(const char *dir)
+{
+	char path[LIST_PATH_MAX];
+	struct stat st;
+
+	return list_path(dir, LIST_RULES, path) == 0 && stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static int current_load(
+	const char *dir,
+	const struct list_sink *sink,
+	struct list_state *ret_state,
+	struct text_error *ret_error
+)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 3; i++) {
+		ino_t before = snapshot_inode(dir);
+
+		rc = pair_load(dir, LIST_RULES, LIST_JOURNAL, sink, ret_state, ret_error);
+		if (rc == 0 || snapshot_inode(dir) == before)
+			break;
+	}
+	return rc;
+}
+
 int list_load(
 	const char *dir,
 	const struct list_sink *sink,
@@ -335,7 +419,7 @@ int list_load(
 )
 {
 	struct text_error second;
-	int rc = pair_load(dir, LIST_RULES, LIST_JOURNAL, sink, ret_state, ret_error), previous;
+	int rc = current_load(dir, sink, ret_state, ret_error), previous;
 
 	if (rc == 0) {
 		*ret_origin = LIST_CURRENT;

@@ -24,6 +24,9 @@ struct snapshot_writer {
 	uint64_t count; // as written so far
 	struct digest digest;
 	struct siphash sum;
+	uint64_t journal_from;
+	bool sealed;
+	bool keep; // the current pair verifies: it becomes the previous one
 	size_t used;
 	char buffer[BUFFER];
 };
@@ -102,13 +105,17 @@ int snapshot_add_exception(struct snapshot_writer *w, const struct exception *x)
 }
 
 // The closing line covers all before it, so it is written apart.
-static int writer_close(struct snapshot_writer *w)
+int snapshot_seal(struct snapshot_writer *w)
 {
+	struct list_state present;
+	struct text_error ignored;
 	char line[64];
 	int rc = writer_flush(w), len;
 
 	if (rc < 0)
 		return rc;
+	if (w->count != w->state.count || !digest_equal(w->digest, w->state.digest))
+		return -EILSEQ;
 	len = snprintf(
 		line,
 		sizeof(line),
@@ -118,9 +125,15 @@ static int writer_close(struct snapshot_writer *w)
 	rc = list_write_all(w->fd, line, (size_t)len);
 	if (rc == 0 && fsync(w->fd) < 0)
 		rc = -errno;
-	close(w->fd);
-	w->fd = -1;
+	w->sealed = rc == 0;
+	// A damaged pair must not push out the one that is good.
+	w->keep = list_state_read(w->dir, &present, &ignored) == 0;
 	return rc;
+}
+
+void snapshot_journal_from(struct snapshot_writer *w, uint64_t offset)
+{
+	w->journal_from = offset;
 }
 
 static int move(const char *dir, const char *from, const char *to)
@@ -135,43 +148,55 @@ static int move(const char *dir, const char *from, const char *to)
 	return rc;
 }
 
-// Link the current pair to its previous name; the current name stays until it is replaced.
-static int keep_previous(const char *dir, const char *name, const char *previous)
+// Give the current file its previous name too; the current name stays until it is replaced.
+static int keep_previous(const char *dir, const char *name)
 {
-	char a[LIST_PATH_MAX], b[LIST_PATH_MAX];
+	char a[LIST_PATH_MAX], b[LIST_PATH_MAX], previous[64], temporary[64];
 	int rc = list_path(dir, name, a);
 
+	snprintf(previous, sizeof(previous), "%s.prev", name);
+	snprintf(temporary, sizeof(temporary), "%s.prev.tmp", name);
 	if (rc == 0)
-		rc = list_path(dir, previous, b);
+		rc = list_path(dir, temporary, b);
 	if (rc < 0)
 		return rc;
-	if (unlink(b) < 0 && errno != ENOENT)
+	// Left by a crash; rename does nothing between two names of one file.
+	list_remove(dir, temporary);
+	if (link(a, b) < 0)
 		return -errno;
-	if (link(a, b) < 0 && errno != ENOENT)
-		return -errno;
-	return 0;
+	rc = move(dir, temporary, previous);
+	list_remove(dir, temporary);
+	return rc;
+}
+
+// A crash between any two of these steps leaves a pair that loads: beside a newer snapshot those
+// batches of a journal count that are as new (see list_load). Without a pair that is good the
+// journal goes first: a snapshot alone would be damage.
+static int pair_replace(const char *dir, bool keep)
+{
+	static const char *const names[] = {LIST_RULES, LIST_JOURNAL};
+	static const char *const temporary[] = {LIST_RULES ".tmp", LIST_JOURNAL ".tmp"};
+	int first = keep ? 0 : 1, rc = 0;
+
+	for (int i = 0; keep && rc == 0 && i < 2; i++)
+		rc = keep_previous(dir, names[i]);
+	if (rc == 0)
+		rc = move(dir, temporary[first], names[first]);
+	if (rc == 0)
+		rc = list_sync_dir(dir);
+	if (rc == 0)
+		rc = move(dir, temporary[!first], names[!first]);
+	return rc < 0 ? rc : list_sync_dir(dir);
 }
 
 int snapshot_commit(struct snapshot_writer *w)
 {
-	int rc = writer_close(w);
+	int rc = w->sealed ? 0 : snapshot_seal(w);
 
-	if (rc == 0 && (w->count != w->state.count || !digest_equal(w->digest, w->state.digest)))
-		rc = -EILSEQ;
 	if (rc == 0)
-		rc = journal_create(w->dir, &w->state);
-	// A crash between any two of these steps leaves a pair that loads: beside a newer snapshot,
-	// those batches of a journal count that are newer still (see list_load).
+		rc = journal_create(w->dir, &w->state, w->journal_from);
 	if (rc == 0)
-		rc = keep_previous(w->dir, LIST_RULES, LIST_RULES ".prev");
-	if (rc == 0)
-		rc = keep_previous(w->dir, LIST_JOURNAL, LIST_JOURNAL ".prev");
-	if (rc == 0)
-		rc = move(w->dir, LIST_RULES ".tmp", LIST_RULES);
-	if (rc == 0)
-		rc = move(w->dir, LIST_JOURNAL ".tmp", LIST_JOURNAL);
-	if (rc == 0)
-		rc = list_sync_dir(w->dir);
+		rc = pair_replace(w->dir, w->keep);
 	snapshot_free(w);
 	return rc;
 }
@@ -180,7 +205,9 @@ void snapshot_free(struct snapshot_writer *w)
 {
 	if (!w)
 		return;
-	if (w->fd >= 0)
-		close(w->fd);
+	close(w->fd);
+	// After a commit the names are gone; on a full disk what was given up must not stay.
+	list_remove(w->dir, LIST_RULES ".tmp");
+	list_remove(w->dir, LIST_JOURNAL ".tmp");
 	free(w);
 }

@@ -8,16 +8,20 @@
 //   …
 //   end checksum=<16 hex>        siphash64, zero key, over every octet before this line
 // Journal: text, one batch after another:
-//   stanch-journal 1 ledger=<32 hex>
-//   batch revision=<epoch>.<number> count=<n> digest=<32 hex> lines=<k>
-//   + <entry line> | - <indicator> | ! <exception line>  (all exceptions anew where any is given)
-//   sum <16 hex>                  siphash64, zero key, over the batch's octets from "batch" on
-// Batches older than the snapshot beside it are passed over: so a crash between the renames of
+//   stanch-journal 1 ledger=<32 hex> base=<epoch>.<number> head=<16 hex>
+//   batch revision=<epoch>.<number> count=<n> digest=<32 hex> octets=<n> head=<16 hex>
+//   + <entry line> | - <indicator> | ! <exception line> | ! none
+//   sum <16 hex>
+// base: the snapshot with which the journal began; beside an older one it is damage, for batches
+// would be missing. head: siphash64, zero key, over the line before " head="; sum: over the batch
+// from "batch" on; octets: between the two lines. Any "!" gives all exceptions anew.
+// Batches older than the snapshot beside them are passed over: so a crash between the renames of
 // snapshot_commit leaves a pair that loads. A batch cut short at the end of the file was never
 // acknowledged: it is ignored. Anything else that does not verify, the count and digest at the end
 // included, is damage: the pair is refused and the previous pair is used.
 //
-// Writing: control only, on its loop. Reading: the data plane at its start; control at its start.
+// Writing: control only. A snapshot may be written on any one thread up to snapshot_seal; commit
+// and the journal belong to its loop. Reading: the data plane at its start; control at its start.
 // Files: deny.rules, deny.journal, deny.rules.prev, deny.journal.prev in one directory.
 
 #pragma once
@@ -32,12 +36,17 @@ int snapshot_create(
 );
 int snapshot_add_entry(struct snapshot_writer *, const struct entry *);
 int snapshot_add_exception(struct snapshot_writer *, const struct exception *);
-// Closing line, fsync, a new journal with the batches newer than the snapshot, the current pair
-// becomes the previous one, renames, fsync of the directory. A journal that is open must be opened
-// anew. Frees the writer in every case; -EILSEQ where the entries given do not have
-// the count and digest of the header.
+// Closing line and fsync: the slow part. -EILSEQ where the entries given do not have the count and
+// digest of the header.
+int snapshot_seal(struct snapshot_writer *);
+// Seals where that is still to do; then a new journal with the batches newer than the snapshot, the
+// current pair becomes the previous one, renames, fsyncs of the directory. A journal that is open
+// must be opened anew. Frees the writer in every case. On failure the current pair stays.
 int snapshot_commit(struct snapshot_writer *);
-void snapshot_free(struct snapshot_writer *); // gives up; NULL is fine
+// The batches of the present journal before this offset (journal_size at the moment whose state
+// the snapshot has) are passed over by snapshot_commit; UINT64_MAX: it begins anew.
+void snapshot_journal_from(struct snapshot_writer *, uint64_t offset);
+void snapshot_free(struct snapshot_writer *); // gives up and removes what it wrote; NULL is fine
 
 struct journal;
 
@@ -55,7 +64,8 @@ struct change {
 int journal_open(const char *dir, struct journal **ret_journal);
 void journal_close(struct journal *);
 // One batch, written and fsynced before it returns. `after`: the state once it is applied.
-// exceptions NULL: unchanged; else the whole new set (an empty set needs a snapshot to say so).
+// exceptions NULL: unchanged; else the whole new set. Some room is reserved ahead of the end, so
+// that batches can be written for a while on a full disk. -errno: nothing of the batch holds.
 int journal_append(
 	struct journal *,
 	const struct list_state *after,
@@ -86,8 +96,8 @@ enum list_origin {
 };
 
 // Load the newest pair that verifies. Verifies the whole snapshot before the first call of the
-// sink. Returns 0 also for LIST_NONE where no file exists; -EILSEQ where files exist and no pair
-// verifies.
+// sink. A pair that is replaced while it is read is read again. Returns 0 also for LIST_NONE where
+// no file exists; -EILSEQ where files exist and no pair verifies.
 int list_load(
 	const char *dir,
 	const struct list_sink *,
@@ -95,3 +105,7 @@ int list_load(
 	enum list_origin *ret_origin,
 	struct text_error *ret_error
 );
+
+// The state at the end of the current pair, by its checksums alone: nothing is parsed, count and
+// digest are taken as written. -ENOENT: no pair; -EILSEQ: damage.
+int list_state_read(const char *dir, struct list_state *ret_state, struct text_error *ret_error);

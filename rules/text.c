@@ -168,6 +168,8 @@ indicator_word(struct cursor *c, struct indicator *ret_indicator, struct text_er
 
 static const char bad_time[] = "a time is RFC 3339 in UTC, as 2026-12-01T00:00:00Z, or \"never\"";
 
+static const char twice[] = "given twice";
+
 static int exception_parse(struct cursor *c, struct statement *s, struct text_error *ret_error)
 {
 	struct exception *x = &s->exception;
@@ -221,10 +223,14 @@ static int entry_parse(struct cursor *c, struct statement *s, struct text_error 
 		if (word_is(word, len, "monitor")) {
 			monitor = true;
 		} else if (word_value(word, len, "until=", &value, &value_len)) {
+			if (enforce_given)
+				return refuse(ret_error, c, word, twice);
 			enforce_given = true;
 			if (until_parse(value, value_len, &e->enforce_until) < 0)
 				return refuse(ret_error, c, value, bad_time);
 		} else if (word_value(word, len, "monitor-until=", &value, &value_len)) {
+			if (monitor_given)
+				return refuse(ret_error, c, word, twice);
 			monitor_given = true;
 			if (until_parse(value, value_len, &e->monitor_until) < 0)
 				return refuse(ret_error, c, value, bad_time);
@@ -266,8 +272,8 @@ int statement_parse(
 		c.at += 3;
 	if (len && line[len - 1] == '\r')
 		c.end--;
-	if (len > TEXT_LINE_MAX)
-		return refuse(ret_error, &c, line, "line too long");
+	if (len >= TEXT_LINE_MAX)
+		return refuse(ret_error, &c, line, "a line has less than 1024 octets");
 	word = word_next(&c, &word_len);
 	if (word_is(word, word_len, "except")) {
 		rc = exception_parse(&c, &s, ret_error);

@@ -44,8 +44,12 @@ int wire_indicator_write(void *to, size_t room, const struct indicator *n)
 
 static bool host_bits_zero(const uint8_t addr[16], unsigned from)
 {
-	for (unsigned bit = from; bit < 128; bit++) {
-		if (addr[bit / 8] & (0x80 >> (bit % 8)))
+	unsigned octet = from / 8;
+
+	if (from % 8 && (addr[octet++] & (0xff >> (from % 8))))
+		return false;
+	for (; octet < 16; octet++) {
+		if (addr[octet])
 			return false;
 	}
 	return true;
