@@ -8,6 +8,7 @@
 Needs root. Everything has a name of its own, so that two labs do not meet, and goes at the end.
 """
 
+import calendar
 import ctypes
 import json
 import os
@@ -350,8 +351,9 @@ def siphash(key, data, wide=False):
 
 
 def entry_hash(line):
-    """The hash of an entry line without ends: an address, a prefix or a port entry; also monitor."""
-    text, monitor = line.split()[0], "monitor" in line.split()
+    """The hash of an entry line: an address, a prefix or a port entry; monitor, or until=."""
+    words = line.split()
+    text, monitor = words[0], "monitor" in words
     kind, proto, port = 1, 0, 0
     if text[:4] in ("tcp/", "udp/"):
         kind, proto = 2, 6 if text[0] == "t" else 17
@@ -362,8 +364,10 @@ def entry_hash(line):
     packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
     bits = int(length or (128 if family == 6 else 32))
     never = (1 << 63) - 1
+    ends = [w[6:] for w in words if w.startswith("until=")]
+    enforce = calendar.timegm(time.strptime(ends[0], "%Y-%m-%dT%H:%M:%SZ")) if ends else never
     record = struct.pack("<BBBBHBB16sQQ", kind, family, bits, proto, port, 0, 0, packed.ljust(16, b"\0"),
-                         0 if monitor else never, never if monitor else 0)
+                         0 if monitor else enforce, never if monitor else 0)
     return siphash(b"stanch digest 1\0", record, wide=True)
 
 
