@@ -23,4 +23,5 @@ struct control {
 	struct metrics *metrics;
 	struct dataplane *dataplane;
 	struct snapshot *snapshot;
+	struct f5xc *f5xc; // NULL: no mirror configured
 };

@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/followers/dataplane.h"
+#include "control/followers/f5xc.h"
 #include "control/followers/snapshot.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
@@ -362,11 +363,15 @@ int start_followers(struct control *control)
 		);
 	if (!error)
 		error = metrics_collect(control->metrics, dataplane_metrics, control->dataplane);
+	if (!error && conf->f5xc)
+		error = f5xc_create(control, &control->f5xc);
 	return error;
 }
 
 void stop_followers(struct control *control)
 {
+	f5xc_free(control->f5xc);
+	control->f5xc = NULL;
 	snapshot_unfollow(control->snapshot);
 	control->snapshot = NULL;
 	dataplane_free(control->dataplane);
