@@ -24,4 +24,5 @@ struct control {
 	struct dataplane *dataplane;
 	struct snapshot *snapshot;
 	struct f5xc *f5xc; // NULL: no mirror configured
+	struct thehives *thehives; // sources/thehives.h
 };

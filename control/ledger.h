@@ -83,7 +83,8 @@ struct claim {
 };
 
 enum submit_op {
-	SUBMIT_PUT, // add, or replace the claim with the same key
+	SUBMIT_PUT, // add, or replace the claim with the same key; with state CLAIM_HELD it waits
+		    // for an operator, unless it is in force already
 	SUBMIT_END, // end it: positive evidence, or its operator
 	SUBMIT_ORPHAN, // mark it orphaned; a later PUT of the same key makes it live again
 };
@@ -91,7 +92,8 @@ enum submit_op {
 struct submit_item {
 	enum submit_op op;
 	struct claim claim; // END and ORPHAN: source, ref and indicator only
-	const char *cause; // END, ORPHAN: why, for the audit
+	const char *cause; // END, ORPHAN: why, for the audit. PUT with state CLAIM_HELD: why its
+			   // source holds it
 };
 
 enum submit_code {

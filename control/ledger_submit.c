@@ -17,6 +17,7 @@
 // A claim on its way into the ledger.
 struct put {
 	const struct claim *claim;
+	const char *cause; // why its source holds it
 	const struct actor *actor;
 	struct source *source;
 	struct ledger_key key;
@@ -237,6 +238,11 @@ static enum submit_code rate_judge(struct ledger *l, const struct put *put, char
 {
 	bool was_held = put->found && put->row.state == CLAIM_HELD;
 
+	if (put->claim->state == CLAIM_HELD && (!put->found || was_held)
+	    && !actor_forces(put->actor)) {
+		snprintf(message, 192, "%.190s", text_of(put->cause));
+		return SUBMIT_HELD;
+	}
 	if (!put->source->cases || (put->found && !was_held))
 		return SUBMIT_OK;
 	if (actor_forces(put->actor)) {
@@ -418,15 +424,17 @@ static void put_late(struct ledger *l, struct put *put, struct submit_result *re
 
 static void submit_put(
 	struct ledger *l,
-	const struct claim *claim,
+	const struct submit_item *item,
 	const struct actor *actor,
 	struct submit_result *result
 )
 {
+	const struct claim *claim = &item->claim;
 	struct claim endless = *claim;
 	// An end that no text can say is none.
 	struct put put = {
 		.claim = claim->until > UNTIL_MAX ? &endless : claim,
+		.cause = item->cause,
 		.actor = actor,
 		.source = source_get(l, claim->source),
 	};
@@ -578,7 +586,7 @@ void ledger_submit(struct ledger *l, const struct submit *submit, submit_done do
 		const struct submit_item *item = &submit->items[i];
 
 		if (item->op == SUBMIT_PUT)
-			submit_put(l, &item->claim, &submit->actor, &pending->results[i]);
+			submit_put(l, item, &submit->actor, &pending->results[i]);
 		else
 			submit_end(l, item, &submit->actor, &pending->results[i]);
 	}

@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/log.h"
+#include "control/sources/thehives.h"
 #include "control/start.h"
 
 #include <event2/event.h>
@@ -35,6 +36,7 @@ static const struct module modules[] = {
 	{"HTTP API", start_server, stop_server, reload_server},
 	{"metrics", start_metrics, stop_metrics, NULL},
 	{"followers", start_followers, stop_followers, NULL},
+	{"TheHive", start_thehives, stop_thehives, reload_thehives},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))
 

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What the files of the TheHive source share; nobody else includes it. Map: thehive.h.
+
+#pragma once
+
+#include "control/conf.h"
+#include "control/http_client.h"
+#include "control/ledger.h"
+#include "control/log.h"
+#include "control/sources/thehive.h"
+#include "control/sources/thehive_judge.h"
+#include "rules/siphash.h"
+
+#include <event2/event.h>
+
+// Ids are chosen by others; and uthash's own function does not survive clang's warnings.
+static const uint8_t hive_hash_key[16] = "stanch thehive 1";
+#define HASH_FUNCTION(key, len, hash) ((hash) = (unsigned)siphash64(hive_hash_key, (key), (len)))
+#include <uthash.h>
+
+#include <sys/queue.h>
+
+#define HIVE_READS_MAX 16 // cases read at the same time
+#define HIVE_MERGES_MAX 64 // merges' requests that are remembered
+#define HIVE_OBSERVABLES_MAX 20000 // of a case; more are no judgement
+#define HIVE_REF_MAX (HIVE_NAME_MAX + 2 * HIVE_ID_MAX)
+#define HIVE_ATTEMPTS_MAX 8 // then a case waits for the next listing
+
+// A case that somebody spoke of: queued, being read, or to be read again later.
+struct hive_case {
+	char id[HIVE_ID_MAX];
+	struct thehive *hive;
+	bool queued, reading;
+	bool again; // a hint came during the reading
+	bool later; // the index delay has passed: the next read may withdraw
+	bool closed; // a hint says closed: both requests go out at once
+	bool deleted; // a hint says so
+	char merged_into[HIVE_ID_MAX]; // "": not known to be
+	uint64_t delete_request; // the API request that deleted it
+	char closer[HIVE_NAME_MAX];
+	int64_t hinted_ms; // CLOCK_MONOTONIC
+	unsigned attempts; // failed in a row
+	struct event *timer; // for the later read
+	TAILQ_ENTRY(hive_case) next; // in the queue
+	UT_hash_handle hh;
+};
+TAILQ_HEAD(hive_queue, hive_case);
+
+// A closed true positive as it was judged; or a case whose claims a full listing looks for.
+struct hive_known {
+	uint64_t key; // hash of its id
+	int64_t updated_ms;
+	uint32_t generation; // of the full listing that saw it
+	uint8_t verdict; // enum hive_verdict
+	UT_hash_handle hh;
+};
+
+// Outlives the source: the ledger may commit after it.
+struct hive_submission;
+LIST_HEAD(hive_submissions, hive_submission);
+
+struct hive_read;
+LIST_HEAD(hive_reads, hive_read);
+
+enum hive_changed_step {
+	CHANGED_IDLE,
+	CHANGED_NEWEST_CASE, // without cursors: where TheHive's clock stands
+	CHANGED_NEWEST_OBSERVABLE,
+	CHANGED_CASES,
+	CHANGED_OBSERVABLES,
+	CHANGED_OBSERVED, // their cases
+};
+
+// Listing of what changed.
+struct hive_changed {
+	enum hive_changed_step step;
+	size_t from;
+	int64_t since_ms; // of the running step
+	int64_t cases_ms, observables_ms; // cursors by TheHive's clock; 0: none yet
+	int64_t saved_cases_ms, saved_observables_ms; // as they stand in the ledger
+	int64_t newest_ms; // seen in the running step
+	bool waiting; // for an answer
+	struct event *timer;
+};
+
+enum hive_full_step {
+	FULL_IDLE,
+	FULL_PAGE,
+	FULL_READ, // the page's cases one by one
+	FULL_ABSENT, // claims whose cases were in no page
+};
+
+// A case that a full listing asked for by its id, so that it asks once.
+struct hive_absent {
+	uint64_t key;
+	UT_hash_handle hh;
+};
+
+struct hive_full {
+	enum hive_full_step step;
+	struct hive_absent *absent, *absent_last;
+	uint32_t generation;
+	int64_t made_ms; // where the next page begins
+	size_t from; // cases made at that instant that are done
+	json_t *page;
+	size_t at; // in the page
+	int64_t claim_id; // absent: the last claim looked at
+	bool waiting; // for a request or a reading
+	int64_t begun_ms;
+	struct event *timer, *step_event;
+};
+
+struct thehive {
+	struct event_base *base;
+	const struct conf_thehive *conf;
+	struct ledger *ledger;
+	struct hive_rules rules;
+	char source[80], organisation[HIVE_NAME_MAX];
+	char version[32]; // as TheHive tells it
+	char *authorization, *header;
+	const char *headers[2];
+	struct http_service service, paced_service;
+	struct http_client *prompt, *paced;
+
+	struct hive_case *cases;
+	struct hive_queue queue;
+	struct hive_reads reads;
+	unsigned n_reading; // on the prompt client
+	struct hive_known *known;
+	struct hive_submissions submissions;
+	uint64_t merges[HIVE_MERGES_MAX]; // requests of merges, the oldest goes
+	unsigned n_merges;
+
+	struct event *pump; // starts readings
+	bool probing;
+	unsigned probe; // which address is asked
+	struct event *retry; // the back-off's end
+	unsigned troubles; // failures in a row, a round counted once
+	int64_t quiet_until_ms; // CLOCK_MONOTONIC
+	char trouble[192]; // the last failure; "" since the last good answer
+	int64_t trouble_when;
+	int64_t last_ok; // seconds since the epoch
+	bool listing; // the listings have been started
+	struct hive_changed changed;
+	struct hive_full full;
+	struct thehive_counters counters;
+};
+
+// --- thehive.c
+
+int64_t hive_clock_ms(void);
+struct hive_case *hive_case_get(struct thehive *, const char *id); // NULL: no memory
+void hive_case_done(struct thehive *, struct hive_case *); // frees it where nothing is left to do
+// Read it at once, and again after the index delay.
+void hive_case_hint(struct thehive *, const char *id);
+void hive_case_retry(struct thehive *, struct hive_case *);
+void hive_pump_soon(struct thehive *);
+void hive_probe(struct thehive *); // ask for the version
+// An answer that tells nothing, for people; the source is left alone for a while.
+void hive_trouble(struct thehive *, const char *what, const struct http_answer *, const char *why);
+void hive_well(struct thehive *);
+bool hive_quiet(const struct thehive *); // in back-off
+bool hive_merged(const struct thehive *, const struct hive_case *);
+struct hive_known *hive_known_find(const struct thehive *, const char *id);
+// HIVE_OPEN forgets it. `updated_ms` 0: leave as it is.
+struct hive_known *
+hive_known_put(struct thehive *, const char *id, enum hive_verdict, int64_t updated_ms);
+// The body of a 200 answer. NULL: told as trouble.
+json_t *hive_answer_json(struct thehive *, const char *what, const struct http_answer *);
+// 404 in TheHive's own words, not a proxy's.
+bool hive_answer_missing(const struct http_answer *);
+// -1: the header is absent or no number.
+long hive_answer_total(const struct http_answer *);
+
+void hive_known_drop(struct thehive *, struct hive_known *);
+
+// --- thehive_read.c
+
+struct hive_read {
+	struct thehive *hive;
+	struct hive_case *of;
+	struct http_client *client;
+	bool may_withdraw, paced;
+	bool have_case, gone, failed;
+	struct hive_judgement judgement;
+	struct hive_findings findings;
+	size_t n_seen; // observables
+	json_t *early; // their first page, where it came before the case
+	long early_total;
+	unsigned pending; // requests under way
+	char (*missing)[HIVE_ID_MAX]; // observables with claims that the list does not have
+	size_t n_missing, at_missing;
+	LIST_ENTRY(hive_read) link;
+};
+
+// Begins to read a case. `body`: the case as a listing had it, else it is read too.
+void hive_read_start(
+	struct thehive *, struct hive_case *, bool paced, bool may_withdraw, const json_t *body
+);
+void hive_read_free(struct hive_read *);
+
+// --- thehive_apply.c
+
+// Observables of the case with claims that `read` does not have, into read->missing. -ENOMEM.
+int hive_missing_find(struct hive_read *);
+// Writes what the reading means. What is written is told to the ledger only where it differs.
+void hive_apply(struct hive_read *);
+bool hive_case_claimed(struct thehive *, const char *case_id);
+bool hive_case_concerns(struct thehive *, const char *case_id); // has claims, or refusals
+void hive_submissions_forget(struct thehive *);
+
+// --- thehive_list.c
+
+int hive_list_init(struct thehive *);
+void hive_list_fini(struct thehive *);
+void hive_list_start(struct thehive *); // the version is known
+void hive_list_resume(struct thehive *); // after a back-off
+void hive_list_read_done(struct thehive *, bool failed); // a paced reading ended

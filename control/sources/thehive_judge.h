@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What a case and its observables ask for: pure functions of what TheHive answered.
+//
+// A case denies when it is closed as a true positive (4: Resolved and TruePositive; from 5 on:
+// stage Closed and a status of the configured set), and its response action says enforce or
+// monitor. The action is a custom field, or a tag "<prefix>:<action>[:<duration>]"; "none" in
+// either holds, then the field, then the tag. A duration counts from the case's closing.
+//
+// PAP: the stricter of case and observable; an unknown number counts as RED.
+// Thread: any.
+
+#pragma once
+
+#include "control/ledger.h"
+#include "control/sources/thehive_hook.h"
+
+#include <jansson.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct conf_thehive;
+
+#define HIVE_WHY_MAX 192
+
+struct hive_version {
+	unsigned major, minor; // 0.0: not known yet
+};
+
+// "4.1.24-1", "5.2.8". -EINVAL.
+int hive_version_parse(const char *text, struct hive_version *ret_version);
+
+struct hive_rules {
+	const struct conf_thehive *conf;
+	struct hive_version version;
+};
+
+enum hive_verdict {
+	HIVE_OPEN, // open, or judged otherwise: whatever it denied ends
+	HIVE_NONE, // a true positive without a response action: the same
+	HIVE_UNCLEAR, // an action that nobody defined: nothing new, nothing ends
+	HIVE_DENY,
+};
+
+struct hive_judgement {
+	enum hive_verdict verdict;
+	enum claim_action action;
+	int64_t until;
+	char id[HIVE_ID_MAX];
+	char number[16]; // what people call it
+	char title[80]; // shortened, without control characters
+	char updated_by[HIVE_NAME_MAX];
+	int64_t updated_ms;
+	int tlp, pap; // tlp as struct claim's; pap 0–3
+	char why[HIVE_WHY_MAX]; // for people, but for HIVE_DENY
+};
+
+// -EINVAL with a reason: not the case `id`. `id` NULL: any.
+int hive_case_judge(
+	const struct hive_rules *,
+	const json_t *body,
+	const char *id,
+	struct hive_judgement *ret_judgement,
+	const char **ret_reason
+);
+
+enum hive_finding_kind {
+	HIVE_IGNORED, // not IOC, or of a type that does not count: what it denied ends
+	HIVE_REFUSED, // cannot or must not be denied: what it denied ends
+	HIVE_HELD, // for an operator
+	HIVE_CLAIM,
+};
+
+// One indicator of one observable; a range of addresses has several.
+struct hive_finding {
+	enum hive_finding_kind kind;
+	char id[HIVE_ID_MAX]; // the observable's
+	struct indicator indicator; // HELD, CLAIM
+	int tlp;
+	char data[64]; // shortened, for people
+	char why[HIVE_WHY_MAX]; // but for CLAIM
+};
+
+struct hive_findings {
+	struct hive_finding *list;
+	size_t n, room;
+};
+
+void hive_findings_fini(struct hive_findings *);
+
+// Appends what one observable asks for. -EINVAL with a reason: no observable. -ENOMEM.
+int hive_observable_judge(
+	const struct hive_rules *,
+	const struct hive_judgement *,
+	const json_t *body,
+	struct hive_findings *findings,
+	const char **ret_reason
+);

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// Bodies of POST /api/v1/query, for TheHive 4 and 5.
+//
+// Thread: any; pure. Each returns JSON text to be freed, NULL: no memory.
+
+#pragma once
+
+#include "control/sources/thehive_judge.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HIVE_PAGE 100 // cases
+#define HIVE_OBSERVABLES_PAGE 500
+
+// All observables of a case of the types that count, IOC or not.
+char *hive_query_observables(const struct hive_rules *, const char *case_id, size_t from);
+// The one that changed last (cases), or was made last (observables).
+char *hive_query_newest(const struct hive_rules *, bool cases);
+// Cases changed since, oldest change first.
+char *hive_query_changed(const struct hive_rules *, int64_t since_ms, size_t from);
+// Observables made or changed since, and the cases of those.
+char *hive_query_observed(const struct hive_rules *, int64_t since_ms, size_t from, bool cases);
+// Closed true positives made since, in the order in which they were made.
+char *hive_query_closed(const struct hive_rules *, int64_t made_since_ms, size_t from);
