@@ -55,13 +55,22 @@ static bool host_bits_zero(const uint8_t addr[16], unsigned from)
 	return true;
 }
 
+// IPv4 has one canonical form.
+static bool is_mapped(const struct wire_indicator *w)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return w->family == 6 && w->prefix_len >= 96
+		&& memcmp(w->addr, mapped, sizeof(mapped)) == 0;
+}
+
 static bool net_valid(const struct wire_indicator *w)
 {
 	unsigned max = w->family == 4 ? 32 : 128;
 
 	if ((w->family != 4 && w->family != 6) || w->prefix_len < 1 || w->prefix_len > max)
 		return false;
-	if (w->name_len || w->subtree || !host_bits_zero(w->addr, w->prefix_len))
+	if (w->name_len || w->subtree || !host_bits_zero(w->addr, w->prefix_len) || is_mapped(w))
 		return false;
 	if (w->kind == INDICATOR_NET)
 		return w->proto == 0 && w->port == 0;

@@ -171,11 +171,15 @@ static int writing_begin(struct snapshot *s)
 
 	if (rc == 0)
 		rc = snapshot_create(s->dir, &s->writing, &s->writer);
-	if (rc == 0)
-		timer_set(s->slice, 0);
-	else
+	if (rc < 0) {
 		writing_end(s);
-	return rc;
+		return rc;
+	}
+	// A journal that is not of this ledger's history: nothing of it is carried over.
+	if (!s->have)
+		snapshot_journal_from(s->writer, UINT64_MAX);
+	timer_set(s->slice, 0);
+	return 0;
 }
 
 static int writing_commit(struct snapshot *s)
