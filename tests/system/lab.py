@@ -380,5 +380,6 @@ def write_rules(folder, entries=(), exceptions=(), ledger="11" * 16, revision="1
     body += b"end checksum=%016x\n" % siphash(bytes(16), body)
     with open(os.path.join(folder, "deny.rules"), "wb") as f:
         f.write(body)
+    head = f"stanch-journal 1 ledger={ledger} base={revision}"
     with open(os.path.join(folder, "deny.journal"), "w", encoding="ascii") as f:
-        f.write(f"stanch-journal 1 ledger={ledger}\n")
+        f.write(f"{head} head={siphash(bytes(16), head.encode()):016x}\n")
