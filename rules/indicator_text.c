@@ -139,20 +139,29 @@ static int ipv4_parse(const char *text, size_t len, uint8_t addr[4], const char 
 	return (int)at;
 }
 
+// Digits and dots; or with hexadecimal octets, where the last is a number: "0xbad.cafe" is a name.
 static bool looks_ipv4(const char *text, size_t len)
 {
-	bool hex = len > 1 && text[0] == '0' && (text[1] | 0x20) == 'x';
+	bool hex = len > 1 && text[0] == '0' && (text[1] | 0x20) == 'x', digits = true;
+	size_t last = 0; // where the last label begins
 
 	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
+		char c = text[i], lower = c | 0x20;
 
-		if ((c >= '0' && c <= '9') || c == '.')
+		if (c == '.') {
+			last = i + 1;
+			digits = true;
 			continue;
-		if (hex && ((c | 0x20) == 'x' || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')))
+		}
+		if (c >= '0' && c <= '9')
 			continue;
-		return false;
+		digits = false;
+		if (!hex || (lower != 'x' && (lower < 'a' || lower > 'f')))
+			return false;
 	}
-	return len > 0;
+	return len > 0
+		&& (digits
+		    || (len - last > 1 && text[last] == '0' && (text[last + 1] | 0x20) == 'x'));
 }
 
 // An address alone, IPv4-mapped IPv6 made IPv4 (ret_mapped: its length counts from /96).

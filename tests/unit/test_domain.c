@@ -57,7 +57,8 @@ static void test_idn(void **state)
 	static const char *const same[]
 		= {"b\xc3\xbc"
 		   "cher.example",
-		   "bu\xcc\x88"
+		   "b"
+		   "u\xcc\x88"
 		   "cher.example",
 		   "B\xc3\x9c"
 		   "CHER.Example.",

@@ -107,6 +107,7 @@ static const struct {
 	 "example",
 	 "evil.example"}, // ideographic full stop
 	{"deadbeef.example", "deadbeef.example"},
+	{"0xbad.cafe", "0xbad.cafe"},
 };
 
 static void test_clear(void **state)
