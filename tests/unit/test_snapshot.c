@@ -516,17 +516,20 @@ static void test_crash_windows(void **ctx)
 	(void)ctx;
 	for (size_t last = 0; last < 5; last++) {
 		struct list_state now;
+		struct snapshot_writer *w;
 		struct journal *j;
 
 		teardown(NULL);
 		setup(NULL);
 		pairs_make();
 		// The snapshot was begun at 6; meanwhile the journal came to 8.
-		assert_int_equal(snapshot_seal(writer_make(1, 16, 6)), 0);
+		w = writer_make(1, 16, 6);
+		assert_int_equal(snapshot_seal(w), 0);
 		copy("deny.rules.tmp", "deny.rules.new");
 		now = state_of(1, 16, 6);
 		assert_int_equal(journal_create(dir, &now, 0), 0);
 		copy("deny.journal.tmp", "deny.journal.new");
+		snapshot_free(w);
 		for (size_t i = 1; i <= last; i++) {
 			if (strstr(steps[i][0], ".new"))
 				swap(steps[i][0], steps[i][1]);
@@ -551,9 +554,10 @@ static void test_first_commit_windows(void **ctx)
 	struct list_state now = state_of(0, 10, 3), state;
 	enum list_origin origin;
 	struct text_error error;
+	struct snapshot_writer *w = writer_make(0, 10, 3);
 
 	(void)ctx;
-	assert_int_equal(snapshot_seal(writer_make(0, 10, 3)), 0);
+	assert_int_equal(snapshot_seal(w), 0);
 	assert_int_equal(load(&state, &origin, &error), 0);
 	assert_int_equal(origin, LIST_NONE);
 	assert_int_equal(journal_create(dir, &now, 0), 0);
@@ -561,6 +565,7 @@ static void test_first_commit_windows(void **ctx)
 	assert_int_equal(load(&state, &origin, &error), 0);
 	assert_int_equal(origin, LIST_NONE);
 	swap("deny.rules.tmp", "deny.rules");
+	snapshot_free(w);
 	expect(LIST_CURRENT, 3);
 }
 
