@@ -25,4 +25,5 @@ struct control {
 	struct snapshot *snapshot;
 	struct f5xc *f5xc; // NULL: no mirror configured
 	struct thehives *thehives; // sources/thehives.h
+	struct api *api;
 };

@@ -37,6 +37,7 @@ static const struct module modules[] = {
 	{"metrics", start_metrics, stop_metrics, NULL},
 	{"followers", start_followers, stop_followers, NULL},
 	{"TheHive", start_thehives, stop_thehives, reload_thehives},
+	{"API", start_api, stop_api, NULL},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))
 

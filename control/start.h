@@ -39,3 +39,6 @@ void stop_metrics(struct control *);
 
 int start_followers(struct control *);
 void stop_followers(struct control *);
+
+int start_api(struct control *);
+void stop_api(struct control *);
