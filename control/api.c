@@ -223,7 +223,9 @@ void api_answer_applied(
 	LIST_INSERT_HEAD(&api->waits, wait, link);
 	api->n_waits++;
 	char why[160];
-	bool now = timeout_ms == 0 || !api->dataplane.applied || api->n_waits > WAITS_MAX
+	const struct api_dataplane *dataplane = &api->dataplane;
+	bool now = timeout_ms == 0 || !dataplane->applied || !dataplane->connected
+		|| !dataplane->connected(dataplane->ctx) || api->n_waits > WAITS_MAX
 		|| api_is_applied(api, revision, why);
 	if (!now)
 		wait->timer = evtimer_new(api->control->base, wait_expired, wait);

@@ -207,9 +207,17 @@ static void job_answer(struct job *job)
 	} else if (job->changed == 0 && job->held > 0) {
 		status = 202;
 	}
-	api_answer_applied(
-		job->api, job->request, status, body, job->revision, job->changed ? job->wait_ms : 0
-	);
+	if (job->changed == 0 && status != 200) // nothing is on its way
+		http_answer_json(job->request, status, body);
+	else
+		api_answer_applied(
+			job->api,
+			job->request,
+			status,
+			body,
+			job->revision,
+			job->changed ? job->wait_ms : 0
+		);
 	job_free(job);
 }
 

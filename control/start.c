@@ -378,118 +378,115 @@ void stop_followers(struct control *control)
 	control->snapshot = NULL;
 	dataplane_free(control->dataplane);
 	control->dataplane = NULL;
+}
 
-	// --- the API under /v1
+// --- the API under /v1
 
-	static bool api_connected(void *ctx)
-	{
-		return dataplane_connected(ctx);
+static bool api_connected(void *ctx)
+{
+	return dataplane_connected(ctx);
+}
+
+static bool api_applied(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms)
+{
+	return dataplane_applied(ctx, ret_state, ret_when_ms);
+}
+
+static bool api_equal(void *ctx, char why[160])
+{
+	return dataplane_equal(ctx, why);
+}
+
+static const void *api_wire_status(void *ctx, size_t *ret_len)
+{
+	return dataplane_status(ctx, ret_len);
+}
+
+static int api_lookup(
+	void *ctx,
+	const struct indicator *indicator,
+	void (*answer)(void *, const struct wire_lookup_answer *),
+	void *answer_ctx
+)
+{
+	return dataplane_lookup(ctx, indicator, answer, answer_ctx);
+}
+
+static void api_sync(void *ctx, bool force)
+{
+	dataplane_sync(ctx, force);
+}
+
+// A reload may change the instances: found at each call.
+static json_t *api_thehives(void *ctx)
+{
+	const struct control *control = ctx;
+	return thehives_status(control->thehives);
+}
+
+static json_t *api_snapshot(void *ctx)
+{
+	const struct control *control = ctx;
+	struct list_state state;
+	char why[160] = "";
+	bool good = snapshot_state(control->snapshot, &state, why);
+	return json_pack("{s:s, s:s}", "state", good ? "written" : "not written", "why", why);
+}
+
+static json_t *api_f5xc(void *ctx)
+{
+	const struct control *control = ctx;
+	return f5xc_status(control->f5xc);
+}
+
+static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
+{
+	const struct control *control = ctx;
+	char text[F5XC_WHY_MAX + 32];
+	if (!f5xc_entry_state(control->f5xc, indicator, text))
+		return NULL;
+	return json_pack("{s:s}", "state", text);
+}
+
+static int api_wire(struct control *control)
+{
+	const struct api_dataplane dataplane = {
+		.ctx = control->dataplane,
+		.connected = api_connected,
+		.applied = api_applied,
+		.equal = api_equal,
+		.status = api_wire_status,
+		.lookup = api_lookup,
+		.sync = api_sync,
+	};
+	struct api *api = control->api;
+	api_dataplane_set(api, &dataplane);
+	dataplane_applied_set(control->dataplane, api_applied_moved, api);
+	dataplane_denials_set(control->dataplane, api_denials_take, api);
+	int error = api_part_add(api, API_SOURCE, "thehive", api_thehives, control);
+	if (!error)
+		error = api_part_add(api, API_FOLLOWER, "list on disk", api_snapshot, control);
+	if (!error && control->f5xc) {
+		error = api_part_add(api, API_FOLLOWER, "f5xc", api_f5xc, control);
+		api_mirror_set(api, api_f5xc_entry, control);
 	}
+	return error;
+}
 
-	static bool api_applied(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms)
-	{
-		return dataplane_applied(ctx, ret_state, ret_when_ms);
-	}
+int start_api(struct control *control)
+{
+	int error = api_create(control, &control->api);
+	if (!error)
+		error = api_wire(control);
+	if (error)
+		log_error("API: %s", strerror(-error));
+	return error;
+}
 
-	static bool api_equal(void *ctx, char why[160])
-	{
-		return dataplane_equal(ctx, why);
-	}
-
-	static const void *api_wire_status(void *ctx, size_t *ret_len)
-	{
-		return dataplane_status(ctx, ret_len);
-	}
-
-	static int api_lookup(
-		void *ctx,
-		const struct indicator *indicator,
-		void (*answer)(void *, const struct wire_lookup_answer *),
-		void *answer_ctx
-	)
-	{
-		return dataplane_lookup(ctx, indicator, answer, answer_ctx);
-	}
-
-	static void api_sync(void *ctx, bool force)
-	{
-		dataplane_sync(ctx, force);
-	}
-
-	// A reload may change the instances: found at each call.
-	static json_t *api_thehives(void *ctx)
-	{
-		const struct control *control = ctx;
-		return thehives_status(control->thehives);
-	}
-
-	static json_t *api_snapshot(void *ctx)
-	{
-		const struct control *control = ctx;
-		struct list_state state;
-		char why[160] = "";
-		bool good = snapshot_state(control->snapshot, &state, why);
-		return json_pack(
-			"{s:s, s:s}", "state", good ? "written" : "not written", "why", why
-		);
-	}
-
-	static json_t *api_f5xc(void *ctx)
-	{
-		const struct control *control = ctx;
-		return f5xc_status(control->f5xc);
-	}
-
-	static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
-	{
-		const struct control *control = ctx;
-		char text[F5XC_WHY_MAX + 32];
-		if (!f5xc_entry_state(control->f5xc, indicator, text))
-			return NULL;
-		return json_pack("{s:s}", "state", text);
-	}
-
-	static int api_wire(struct control * control)
-	{
-		const struct api_dataplane dataplane = {
-			.ctx = control->dataplane,
-			.connected = api_connected,
-			.applied = api_applied,
-			.equal = api_equal,
-			.status = api_wire_status,
-			.lookup = api_lookup,
-			.sync = api_sync,
-		};
-		struct api *api = control->api;
-		api_dataplane_set(api, &dataplane);
-		dataplane_applied_set(control->dataplane, api_applied_moved, api);
-		dataplane_denials_set(control->dataplane, api_denials_take, api);
-		int error = api_part_add(api, API_SOURCE, "thehive", api_thehives, control);
-		if (!error)
-			error = api_part_add(
-				api, API_FOLLOWER, "list on disk", api_snapshot, control
-			);
-		if (!error && control->f5xc) {
-			error = api_part_add(api, API_FOLLOWER, "f5xc", api_f5xc, control);
-			api_mirror_set(api, api_f5xc_entry, control);
-		}
-		return error;
-	}
-
-	int start_api(struct control * control)
-	{
-		int error = api_create(control, &control->api);
-		if (!error)
-			error = api_wire(control);
-		if (error)
-			log_error("API: %s", strerror(-error));
-		return error;
-	}
-
-	void stop_api(struct control * control)
-	{
-		dataplane_applied_set(control->dataplane, NULL, NULL);
-		dataplane_denials_set(control->dataplane, NULL, NULL);
-		api_free(control->api);
-		control->api = NULL;
-	}
+void stop_api(struct control *control)
+{
+	dataplane_applied_set(control->dataplane, NULL, NULL);
+	dataplane_denials_set(control->dataplane, NULL, NULL);
+	api_free(control->api);
+	control->api = NULL;
+}

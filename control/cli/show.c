@@ -22,7 +22,9 @@ static void parts_print(json_t *answer, const char *key)
 		printf("%-11s %s: %s %s\n",
 		       i == 0 ? key : "",
 		       text_of(part, "name"),
-		       text_of(part, "state"),
+		       text_of(part, "state")[0] ? text_of(part, "state")
+			       : is(part, "up")	 ? "up"
+						 : "down",
 		       text_of(part, "why"));
 }
 
