@@ -19,6 +19,7 @@
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #pragma GCC diagnostic ignored "-Wundef"
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
 #include <uthash.h>
 
 #define FOLLOWERS_MAX 16

@@ -128,9 +128,10 @@ static int worse(int a, int b)
 
 static int claims_do(const struct cli *cli, const char *path, const char *action)
 {
-	json_t *items = items_of(cli), *all = json_array();
+	json_t *items = items_of(cli);
 	if (!items)
 		return EXIT_USAGE;
+	json_t *all = json_array();
 	size_t n = json_array_size(items);
 	int worst = EXIT_DONE;
 	for (size_t from = 0; from < n; from += REQUEST_MAX) {
