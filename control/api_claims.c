@@ -405,6 +405,83 @@ static bool job_fill(struct job *job, json_t *body)
 	return true;
 }
 
+// --- force: what an operator may end that is not the caller's
+
+#define FORCED_MAX 32
+
+// Claims of other operators, and those whose source does not speak for them any more.
+struct forced {
+	struct job *job;
+	struct submit_item items[FORCED_MAX];
+	char source[FORCED_MAX][96], ref[FORCED_MAX][512];
+	size_t n;
+};
+
+static bool forced_note(void *ctx, const struct claim *claim)
+{
+	struct forced *forced = ctx;
+	struct job *job = forced->job;
+	bool operators = strcmp(claim->source, OPERATOR) == 0;
+	size_t at = forced->n;
+	if ((operators && strcmp(claim->ref, job->ref) == 0)
+	    || (!operators && claim->state != CLAIM_ORPHANED
+		&& !ledger_source_gone(api_ledger(job->api), claim->source))
+	    || strlen(claim->source) >= sizeof(forced->source[at])
+	    || strlen(claim->ref) >= sizeof(forced->ref[at]))
+		return true;
+	snprintf(forced->source[at], sizeof(forced->source[at]), "%s", claim->source);
+	snprintf(forced->ref[at], sizeof(forced->ref[at]), "%s", claim->ref);
+	forced->items[at] = (struct submit_item){
+		.op = SUBMIT_END,
+		.claim = {
+			.source = forced->source[at],
+			.ref = forced->ref[at],
+			.indicator = claim->indicator,
+		},
+		.cause = job->reason,
+	};
+	return ++forced->n < FORCED_MAX;
+}
+
+struct equal_walk {
+	struct forced *forced;
+	const struct indicator *indicator;
+};
+
+static bool forced_equal(void *ctx, const struct claim *claim)
+{
+	struct equal_walk *walk = ctx;
+	if (!indicator_equal(&claim->indicator, walk->indicator))
+		return true;
+	return forced_note(walk->forced, claim);
+}
+
+// Before the job's own items, so that its answer tells what remains. What is beyond FORCED_MAX
+// claims on one indicator stays, and is named there.
+static void forced_end(struct job *job)
+{
+	struct forced *forced = calloc(1, sizeof(*forced));
+	if (!forced)
+		return; // the answer names them as holders
+	for (size_t i = 0; i < job->n; i++) {
+		struct equal_walk walk = {forced, &job->indicators[i]};
+		forced->job = job;
+		forced->n = 0;
+		ledger_claims_of(
+			api_ledger(job->api), &job->indicators[i], false, forced_equal, &walk
+		);
+		const struct submit submit = {
+			.items = forced->items,
+			.n = forced->n,
+			.actor = {.name = job->actor, .force = true, .reason = job->reason},
+		};
+		if (forced->n)
+			ledger_submit(api_ledger(job->api), &submit, NULL, NULL);
+		job->changed += forced->n;
+	}
+	free(forced);
+}
+
 static void job_start(struct api *api, struct http_request *request, enum submit_op op)
 {
 	json_t *body = http_request_json(request);
@@ -419,11 +496,15 @@ static void job_start(struct api *api, struct http_request *request, enum submit
 	job->api = api;
 	job->request = request;
 	job->op = op;
-	if (job_fill(job, body))
-		job_next(job);
-	else
-		job_free(job);
+	bool good = job_fill(job, body);
 	json_decref(body);
+	if (!good) {
+		job_free(job);
+		return;
+	}
+	if (op == SUBMIT_END && job->force)
+		forced_end(job);
+	job_next(job);
 }
 
 static void route_block(void *ctx, struct http_request *request)

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -381,6 +382,52 @@ static void test_denials(void **state)
 	json_decref(json);
 }
 
+// A line comes while the stream is open; its peer's end leaves nothing behind.
+static void test_follow(void **state)
+{
+	(void)state;
+	static const char request[] = "GET /v1/denials?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct wire_denial denial;
+	denial_make(&denial, 1);
+	int fd = connected(false);
+	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+	int64_t end = clock_boot_ms(f.ledger) + 10000;
+	size_t got = 0;
+	answer[0] = '\0';
+	while (!strstr(answer, "\"rule.name\":\"203.0.113.7\"") && clock_boot_ms(f.ledger) < end) {
+		event_base_loop(f.base, EVLOOP_NONBLOCK);
+		if (strstr(answer, "200 OK"))
+			api_denials_take(control.api, &denial, 1);
+		ssize_t n = recv(fd, answer + got, ANSWER_MAX - 1 - got, 0);
+		got += n > 0 ? (size_t)n : 0;
+		answer[got] = '\0';
+	}
+	assert_non_null(strstr(answer, "\"rule.name\":\"203.0.113.7\""));
+	close(fd);
+	assert_int_equal(ask(NULL, "GET", "/v1/denials", NULL), 200);
+	api_denials_take(control.api, &denial, 1);
+}
+
+static void test_unblock_force(void **state)
+{
+	(void)state;
+	put(&f, "thehive:soc", "o/1/2", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	put(&f, "operator", "token gone", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	const char *body = "{\"indicator\":\"203.0.113.7\",\"reason\":\"r\",\"force\":true}";
+	// A live claim of a case stays, another operator's ends.
+	json_t *json = ask_json(409, "POST", "/v1/claims/end", body);
+	assert_int_equal(json_array_size(json_object_get(json, "holders")), 1);
+	json_decref(json);
+	op(&f, SUBMIT_ORPHAN, "thehive:soc", "o/1/2", "203.0.113.7");
+	json_decref(ask_json(200, "POST", "/v1/claims/end", body));
+	struct entry entry;
+	assert_false(entry_is(&f, "203.0.113.7", &entry));
+	assert_int_equal(
+		ask(NULL, "POST", "/v1/claims/end", "{\"indicator\":\"1.1.1.1\",\"force\":true}"),
+		400
+	);
+}
+
 static void test_sync(void **state)
 {
 	(void)state;
@@ -392,6 +439,9 @@ static void test_sync(void **state)
 
 int main(void)
 {
+	// As the daemon does: a peer that closes is an error of the write.
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigaction(SIGPIPE, &ignore, NULL);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_block_applied, setup, teardown),
@@ -399,6 +449,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_others_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_denials, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_follow, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unblock_force, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
