@@ -189,6 +189,9 @@ static void transaction_rollback(struct ledger *l)
 		sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
 	l->now = l->saved;
 	sources_rollback(l);
+	// A protection that this commit was to end holds again; one that it was to add stays too.
+	if (protections_load(l) < 0)
+		log_error("ledger: the operator's protections could not be read again");
 	if (l->error == -ENOSPC)
 		space_release(l);
 }

@@ -86,6 +86,7 @@ void ledger_protect_end(
 		return;
 	}
 	audit_add_cause(l, actor->name, "protect.end", object, "reason", actor->reason);
+	// Where the commit fails, the roll-back puts it back.
 	protect_remove(l->protect, PROTECT_OPERATOR, indicator);
 	pending_done(l, done, ctx, 0, "");
 }
