@@ -61,7 +61,8 @@ struct dataplane {
 	void *denials_ctx;
 	applied_cb applied_cb;
 	void *applied_ctx;
-	uint8_t in[WIRE_MESSAGE_MAX], out[WIRE_MESSAGE_MAX];
+	_Alignas(8) uint8_t in[WIRE_MESSAGE_MAX];
+	_Alignas(8) uint8_t out[WIRE_MESSAGE_MAX];
 };
 
 static void step(struct dataplane *d);

@@ -202,7 +202,7 @@ static struct fake {
 	unsigned hellos, batches, syncs, exceptions, pauses; // messages of each kind
 	uint32_t code; // of the next batch
 	bool close_at_batch; // before it is answered
-	uint8_t message[WIRE_MESSAGE_MAX];
+	_Alignas(8) uint8_t message[WIRE_MESSAGE_MAX];
 } fake;
 
 static void fake_answer(const struct wire_header *to, uint32_t code)
