@@ -182,17 +182,20 @@ static void verdict_listed(struct why *why, const struct entry *entry, char verd
 	json_t *wire = json_object_get(why->body, "dataplane");
 	bool matched = !json_is_false(json_object_get(wire, "matched"));
 	bool equal = api_is_equal(why->api, reason);
+	bool present = matched && entry->indicator.kind != INDICATOR_NAME
+		&& json_is_true(json_object_get(wire, "present"));
 	const char *what = "listed, but its ends have passed";
 	if (action == ENTRY_ENFORCE)
 		what = ledger_pause_until(api_ledger(why->api))
 			? "passes only because stanch is paused, though listed"
-			: "denied";
+			: present ? "denied"
+				  : "to be denied"; // what the wire does not do is not said
 	else if (action == ENTRY_MONITOR)
 		what = "watched, not denied";
 	char wire_text[256] = "";
 	if (entry->indicator.kind == INDICATOR_NAME || !matched)
 		snprintf(wire_text, sizeof(wire_text), "names are not enforced on the wire");
-	else if (json_is_true(json_object_get(wire, "present")))
+	else if (present)
 		snprintf(
 			wire_text,
 			sizeof(wire_text),

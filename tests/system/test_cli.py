@@ -97,7 +97,7 @@ class CommandLine(unittest.TestCase):
         why = self.json(DONE, "why", "203.0.113.7")
         self.assertTrue(why["listed"])
         self.assertEqual(why["claims"][0]["reason"], "phishing")
-        self.assertIn("203.0.113.7 is denied by entry 203.0.113.7", why["verdict"])
+        self.assertIn("203.0.113.7 is to be denied by entry 203.0.113.7", why["verdict"])
         listed = self.json(DONE, "list", "--source", "operator", "--action", "enforce")
         self.assertIn("203.0.113.7", [claim["indicator"] for claim in listed["claims"]])
         listed = self.json(DONE, "list", "--entries")
