@@ -242,6 +242,8 @@ static int check(const struct conf *c, const char *path, char *message)
 	for (uint64_t i = 0; i < c->n_ports; i++) {
 		const char *why = port_problem(&c->ports[i]);
 
+		if (!why && conf_port_find(c, c->ports[i].name) != (int)i)
+			why = "another port has this name";
 		if (why)
 			return problem(message, path, "ports", (long)i, why);
 	}

@@ -334,6 +334,7 @@ static const char usage[]
 
 int main(int argc, char **argv)
 {
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	struct dataplane d = {0};
 	const char *path = "/etc/stanch/stanch.yaml";
 	char message[CONF_MESSAGE_MAX];
@@ -368,6 +369,9 @@ int main(int argc, char **argv)
 		conf_free(d.conf);
 		return 0;
 	}
+	// A log or a terminal that went away must not take the path down with it.
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
 	rc = run(&d);
 	conf_free(d.conf);
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

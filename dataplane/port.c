@@ -21,9 +21,10 @@
 #define DESCRIPTORS 1024
 #define MBUFS_A_QUEUE 4096
 #define FRAME_EXTRA 22 // Ethernet header and two VLAN tags
+#define XDP_HEADROOM 256 // the kernel takes it from each buffer of net_af_xdp
 
 // Symmetric: both directions of a connection reach the same queue.
-static uint8_t rss_key[52];
+static uint8_t rss_key[256]; // as long as any device asks for
 
 static bool iface_has_address(const char *iface)
 {
@@ -76,10 +77,10 @@ static int iface_check(const struct conf_port *p)
 		);
 		return -EBUSY;
 	}
-	snprintf(bridge, sizeof(bridge), "/sys/class/net/%s/brport", p->iface);
+	snprintf(bridge, sizeof(bridge), "/sys/class/net/%s/master", p->iface);
 	if (access(bridge, F_OK) == 0) {
 		log_error(
-			"port %s: %s is in a bridge: ip link set %s nomaster",
+			"port %s: %s belongs to a bridge or bond: ip link set %s nomaster",
 			p->name,
 			p->iface,
 			p->iface
@@ -172,6 +173,29 @@ static void port_told(const struct port *p, const char *what, int rc)
 		log_info("port %s: the driver knows no %s", p->conf->name, what);
 }
 
+// The drivers of kernel interfaces tell 1500 whatever the interface has.
+static int iface_mtu(const char *iface, uint16_t *ret_mtu)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", iface);
+	rc = ioctl(fd, SIOCGIFMTU, &request) < 0 ? -errno : 0;
+	close(fd);
+	if (rc == 0)
+		*ret_mtu = (uint16_t)RTE_MIN(request.ifr_mtu, UINT16_MAX);
+	return rc;
+}
+
+static int port_mtu(const struct port *p, uint16_t *ret_mtu)
+{
+	if (p->conf->iface)
+		return iface_mtu(p->conf->iface, ret_mtu);
+	return rte_eth_dev_get_mtu(p->id, ret_mtu);
+}
+
 static int port_configure(struct port *p, unsigned queues)
 {
 	struct rte_eth_dev_info info;
@@ -180,7 +204,7 @@ static int port_configure(struct port *p, unsigned queues)
 
 	if (rc < 0)
 		return rc;
-	if (rte_eth_dev_get_mtu(p->id, &p->mtu) < 0)
+	if (port_mtu(p, &p->mtu) < 0)
 		p->mtu = 1500;
 	p->frame_max = p->mtu + FRAME_EXTRA;
 	if (queues > info.max_rx_queues || queues > info.max_tx_queues) {
@@ -213,6 +237,7 @@ static int port_configure(struct port *p, unsigned queues)
 static int port_queues(const struct port *p, unsigned queues)
 {
 	uint16_t rx = DESCRIPTORS, tx = DESCRIPTORS;
+	uint32_t room = RTE_MAX((uint32_t)RTE_MBUF_DEFAULT_DATAROOM, p->frame_max + XDP_HEADROOM);
 	char name[RTE_MEMPOOL_NAMESIZE];
 	int socket = rte_eth_dev_socket_id(p->id);
 	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->id, &rx, &tx);
@@ -222,7 +247,12 @@ static int port_queues(const struct port *p, unsigned queues)
 
 		snprintf(name, sizeof(name), "rx-%u-%u", p->id, q);
 		pool = rte_pktmbuf_pool_create(
-			name, MBUFS_A_QUEUE, 128, 0, RTE_MBUF_DEFAULT_BUF_SIZE, socket
+			name,
+			MBUFS_A_QUEUE,
+			128,
+			0,
+			(uint16_t)RTE_MIN(room + RTE_PKTMBUF_HEADROOM, UINT16_MAX),
+			socket
 		);
 		if (!pool) {
 			log_error(

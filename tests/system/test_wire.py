@@ -246,6 +246,15 @@ class Refuses(unittest.TestCase):
             self.assertNotEqual(process.wait(20), 0)
             self.assertIn("has an address", one.log("dataplane"))
 
+    def test_pair_of_two_mtus(self):
+        with lab.Lab() as one:
+            one.configure()
+            lab.write_rules(one.path("list"), [DENIED])
+            one.ip("link", "set", "out0", "mtu", "1400", name="gateway")
+            process = one.start_dataplane(ready=False)
+            self.assertNotEqual(process.wait(20), 0)
+            self.assertIn("MTU 1500 and 1400 differ", one.log("dataplane"))
+
     def test_check_names_the_place(self):
         with lab.Lab() as one:
             path = one.configure(on_stop="bypass")

@@ -78,6 +78,8 @@ static void pairs_are_checked(void **state)
 		"outside: b}\n",
 		"  ports:\n    - {name: a, iface: x, driver: tap}\n    - {name: b, iface: y}\n"
 		"  pairs:\n    - {inside: a, outside: b}\n",
+		"  ports:\n    - {name: a, iface: x}\n    - {name: a, iface: y}\n"
+		"    - {name: b, iface: z}\n  pairs:\n    - {inside: a, outside: b}\n",
 		"  ports:\n    - {name: a, iface: x, pci: y}\n    - {name: b, iface: y}\n"
 		"  pairs:\n    - {inside: a, outside: b}\n",
 	};
