@@ -215,6 +215,15 @@ static bool synced(const struct dataplane *d)
 	return list_state_equal(&state, &d->live);
 }
 
+// Does the synchronisation under way lead to the ledger's state as it is now?
+static bool told(const struct dataplane *d)
+{
+	struct list_state state;
+
+	ledger_state(d->ledger, &state);
+	return list_state_equal(&state, &d->sync.told);
+}
+
 // Deltas where the live state is one of the ledger's history, else a full synchronisation.
 static void list_step(struct dataplane *d)
 {
@@ -241,8 +250,8 @@ static void step(struct dataplane *d)
 		exceptions_send(d);
 	else if (d->pause_due)
 		pause_send(d);
-	else if (d->refused_shrink && !d->force_due)
-		return; // an operator has to look at it
+	else if (d->refused_shrink && !d->force_due && told(d))
+		return; // an operator has to look at it; what changes meanwhile still goes
 	else if (d->sync.running)
 		sync_step(d);
 	else if (d->full_due || !synced(d))
@@ -320,7 +329,7 @@ static void result_bad(struct dataplane *d, const struct wire_result *m)
 		snprintf(
 			why,
 			sizeof(why),
-			"a full synchronisation would remove %llu entries, more than %llu: stanch "
+			"a full synchronisation would leave %llu entries, fewer than %llu: stanch "
 			"sync --force",
 			(unsigned long long)m->count,
 			(unsigned long long)m->limit

@@ -199,8 +199,9 @@ static struct fake {
 	struct list list, marked;
 	struct list_state live;
 	bool syncing;
-	unsigned hellos, batches, syncs, exceptions, pauses; // messages of each kind
+	unsigned hellos, batches, syncs, refused, exceptions, pauses; // messages of each kind
 	uint32_t code; // of the next batch
+	bool refuse_end; // of a synchronisation, until it is forced
 	bool close_at_batch; // before it is answered
 	_Alignas(8) uint8_t message[WIRE_MESSAGE_MAX];
 } fake;
@@ -325,6 +326,11 @@ static void fake_take(const struct wire_header *h, size_t len)
 		break;
 	case WIRE_SYNC_END:
 		memcpy(&end, h, sizeof(end));
+		if (fake.refuse_end && !(end.flags & WIRE_SYNC_FORCE)) {
+			fake.refused++;
+			fake_answer(h, WIRE_SHRINK_REFUSED);
+			break;
+		}
 		fake.list = fake.marked;
 		fake.syncing = false;
 		wire_state_unpack(&end.state, &fake.live);
@@ -389,6 +395,8 @@ static void equal_becomes(const struct dataplane *d)
 static void test_dataplane(void **state)
 {
 	struct dataplane *d;
+	unsigned batches;
+	char why[160];
 
 	(void)state;
 	fixture_init(&f, PROTECT_REFUSE);
@@ -428,6 +436,22 @@ static void test_dataplane(void **state)
 	equal_becomes(d);
 	assert_int_equal(fake.syncs, 3);
 	assert_int_equal(fake.list.n, 3);
+	// The shrink brake holds the sweep, but nothing that is decided meanwhile.
+	fake.refuse_end = true;
+	fake.live.ledger_id[0] ^= 1;
+	batches = fake.batches;
+	fake_close();
+	while (!fake.refused)
+		turn();
+	turn();
+	deny("203.0.113.10");
+	while (fake.batches == batches)
+		turn();
+	assert_int_equal(fake.marked.n, 4);
+	assert_false(dataplane_equal(d, why));
+	dataplane_sync(d, true);
+	equal_becomes(d);
+	assert_int_equal(fake.syncs, 4);
 	snapshot_unfollow(snapshot);
 	dataplane_free(d);
 	fake_close();
