@@ -60,7 +60,7 @@ static void case_free(struct thehive *hive, struct hive_case *one)
 
 static void case_queue(struct thehive *hive, struct hive_case *one)
 {
-	if (one->reading) {
+	if (one->reading || one->writing) { // each reading sees what the one before wrote
 		one->again = true;
 		return;
 	}
@@ -73,12 +73,29 @@ static void case_queue(struct thehive *hive, struct hive_case *one)
 
 void hive_case_done(struct thehive *hive, struct hive_case *one)
 {
-	if (one->again) {
+	if (one->again && !one->reading && !one->writing) {
 		one->again = false;
 		case_queue(hive, one);
 	}
-	if (!one->queued && !one->reading && !(one->timer && evtimer_pending(one->timer, NULL)))
+	if (!one->queued && !one->reading && !one->writing
+	    && !(one->timer && evtimer_pending(one->timer, NULL)))
 		case_free(hive, one);
+}
+
+void hive_case_written(struct thehive *hive, const char *id, int error)
+{
+	struct hive_case *one;
+	HASH_FIND_STR(hive->cases, id, one);
+	if (!one)
+		return;
+	one->writing = false;
+	if (error) { // nothing of it holds
+		hive_known_put(hive, id, HIVE_OPEN, 0);
+		hive_trouble(hive, "ledger", NULL, strerror(-error));
+		hive_case_retry(hive, one);
+	} else {
+		hive_case_done(hive, one);
+	}
 }
 
 void hive_case_retry(struct thehive *hive, struct hive_case *one)
@@ -604,97 +621,4 @@ void thehive_counters(const struct thehive *hive, struct thehive_counters *ret_c
 	*ret_counters = hive->counters;
 	ret_counters->pending = HASH_COUNT(hive->cases);
 	ret_counters->up = hive->troubles == 0 && hive->last_ok > 0;
-}
-
-static json_t *refused_list(const struct thehive *hive)
-{
-	json_t *list = thehive_refusals(hive, 20);
-	return list ? list : json_array();
-}
-
-json_t *thehive_status(const struct thehive *hive)
-{
-	struct thehive_counters c;
-	thehive_counters(hive, &c);
-	int64_t now = time(NULL);
-	json_t *cases = json_pack(
-		"{s:I,s:I,s:I,s:I,s:I}",
-		"denying",
-		(json_int_t)c.denying,
-		"no_response_action",
-		(json_int_t)c.none,
-		"unknown_response_action",
-		(json_int_t)c.unclear,
-		"with_refusals",
-		(json_int_t)c.cases_refused,
-		"pending",
-		(json_int_t)c.pending
-	);
-	json_t *status = json_pack(
-		"{s:s,s:s,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:o}",
-		"source",
-		hive->source,
-		"url",
-		hive->conf->url,
-		"up",
-		c.up,
-		"version",
-		hive->version,
-		"cases",
-		cases,
-		"hooks",
-		(json_int_t)c.hooks,
-		"hooks_malformed",
-		(json_int_t)c.hooks_bad,
-		"reads",
-		(json_int_t)c.reads,
-		"failures",
-		(json_int_t)c.read_failures,
-		"listings",
-		(json_int_t)c.listings,
-		"refused",
-		refused_list(hive)
-	);
-	if (!status)
-		return NULL;
-	json_object_set_new(
-		status, "reconciled", c.reconciled ? json_integer(c.reconciled) : json_null()
-	);
-	json_object_set_new(
-		status,
-		"reconcile_age_s",
-		c.reconciled ? json_integer(now - c.reconciled) : json_null()
-	);
-	json_object_set_new(
-		status,
-		"last_error",
-		hive->trouble[0] ? json_pack(
-			"{s:s,s:I}", "text", hive->trouble, "when", (json_int_t)hive->trouble_when
-		)
-				 : json_null()
-	);
-	return status;
-}
-
-struct refusals {
-	json_t *list;
-	size_t max;
-};
-
-static bool refusal_take(void *ctx, const char *key, json_t *value)
-{
-	struct refusals *refusals = ctx;
-	if (json_array_size(refusals->list) >= refusals->max)
-		return false;
-	json_t *one = json_copy(value);
-	json_object_set_new(one, "id", json_string(key + strlen("case/")));
-	json_array_append_new(refusals->list, one);
-	return true;
-}
-
-json_t *thehive_refusals(const struct thehive *hive, size_t max)
-{
-	struct refusals refusals = {.list = json_array(), .max = max};
-	ledger_notes(hive->ledger, hive->source, "case/", refusal_take, &refusals);
-	return refusals.list;
 }

@@ -11,6 +11,7 @@
 //   thehive.c        life, hints and their coalescing, back-off, the version
 //   thehive_read.c   reading one case     thehive_apply.c  what was read against the ledger
 //   thehive_list.c   both listings        thehive_query.c  requests' bodies
+//   thehive_status.c what it tells of itself
 //   thehive_hook.c, thehive_judge.c, thehive_indicator.c   pure
 //
 // What ends a claim, and what does not:

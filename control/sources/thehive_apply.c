@@ -498,8 +498,11 @@ static void note_write(const struct hive_submission *s)
 	}
 	size_t i;
 	json_t *refusal;
-	json_array_foreach(s->refused, i, refusal) if (!refused_before(s->old, refusal))
-		note_audit(s, refusal);
+	json_array_foreach(s->refused, i, refusal)
+	{
+		if (i < s->n_own && !refused_before(s->old, refusal))
+			note_audit(s, refusal);
+	}
 	const char *why = json_string_value(json_object_get(s->old, "why"));
 	if (s->why[0] && !(why && strcmp(why, s->why) == 0)) {
 		json_t *whole = json_pack("{s:s}", "why", s->why);
@@ -548,16 +551,6 @@ static void submitted(
 	(void)revision;
 	struct hive_submission *s = ctx;
 	struct thehive *hive = s->hive;
-	if (hive && error) {
-		// Nothing of it holds. The case is read again when the source is well.
-		log_error("%s: case %s: %s", hive->source, s->id, strerror(-error));
-		hive_known_put(hive, s->id, HIVE_OPEN, 0);
-		struct hive_case *again = hive_case_get(hive, s->id);
-		if (again) {
-			hive_trouble(hive, "ledger", NULL, strerror(-error));
-			hive_case_retry(hive, again);
-		}
-	}
 	for (size_t i = 0; hive && !error && i < n && i < s->n; i++) {
 		const struct submitted *item = &s->items[i];
 		if (!item->observable[0])
@@ -578,6 +571,8 @@ static void submitted(
 	}
 	if (hive && !error)
 		note_write(s);
+	if (hive)
+		hive_case_written(hive, s->id, error);
 	submission_free(s);
 }
 
@@ -625,6 +620,7 @@ static void plan_submit(struct plan *plan)
 		.n = plan->n,
 		.actor = {.name = hive->source},
 	};
+	plan->read->of->writing = true;
 	ledger_submit(hive->ledger, &submit, submitted, s);
 }
 

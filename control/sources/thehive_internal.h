@@ -33,7 +33,8 @@ struct hive_case {
 	char id[HIVE_ID_MAX];
 	struct thehive *hive;
 	bool queued, reading;
-	bool again; // a hint came during the reading
+	bool writing; // what was read is being committed
+	bool again; // a hint came during the reading or writing
 	bool later; // the index delay has passed: the next read may withdraw
 	bool closed; // a hint says closed: both requests go out at once
 	bool deleted; // a hint says so
@@ -153,6 +154,7 @@ struct thehive {
 int64_t hive_clock_ms(void);
 struct hive_case *hive_case_get(struct thehive *, const char *id); // NULL: no memory
 void hive_case_done(struct thehive *, struct hive_case *); // frees it where nothing is left to do
+void hive_case_written(struct thehive *, const char *id, int error);
 // Read it at once, and again after the index delay.
 void hive_case_hint(struct thehive *, const char *id);
 void hive_case_retry(struct thehive *, struct hive_case *);

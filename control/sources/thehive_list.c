@@ -396,7 +396,7 @@ static bool full_case(struct thehive *hive, const json_t *body)
 		return false;
 	}
 	struct hive_case *of = hive_case_get(hive, j.id);
-	if (!of || of->reading || of->queued)
+	if (!of || of->reading || of->queued || of->writing)
 		return false; // it is read anyway
 	hive->full.waiting = true;
 	hive_read_start(hive, of, true, true, body);
@@ -478,7 +478,7 @@ static void full_absent(struct thehive *hive)
 	}
 	if (walk.id[0]) {
 		struct hive_case *of = hive_case_get(hive, walk.id);
-		if (of && !of->reading && !of->queued) {
+		if (of && !of->reading && !of->queued && !of->writing) {
 			hive->full.waiting = true;
 			hive_read_start(hive, of, true, true, NULL);
 			return;

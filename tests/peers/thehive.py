@@ -7,8 +7,8 @@
 
 Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has, without a key:
 
-  POST   /_peer/fail      {"n": 3, "how": HOW, "path": REGEX, "ms": 500}: the next n requests whose
-                          "METHOD path" matches; how: empty, truncated (chunks end early), half (half
+  POST   /_peer/fail      {"n": 3, "how": HOW, "path": REGEX, "ms": 500, "user": LOGIN}: the next n
+                          requests (of that user, if given) whose "METHOD path" matches; how: empty, truncated (chunks end early), half (half
                           the JSON, well framed), html, 401, 404, 500, close, slow, hang
   DELETE /_peer/fail      no more of them
   POST   /_peer/set       any of index_delay_ms, webhook_url (list or null), webhook_version,
@@ -409,9 +409,10 @@ class Peer:
                          "logs": list(self.store.logs.values())}
         raise missing("Page")
 
-    def failure(self, method, path):
+    def failure(self, method, path, headers):
+        user = self.users.get(headers.get("authorization", "").rpartition(" ")[2])
         for failure in self.failures:
-            if re.search(failure["path"], f"{method} {path}"):
+            if failure.get("user", user) == user and re.search(failure["path"], f"{method} {path}"):
                 failure["n"] -= 1
                 if failure["n"] == 0:
                     self.failures.remove(failure)
@@ -427,7 +428,7 @@ class Peer:
         own = path.startswith("/_peer/")
         if not own:
             self.requests.append(log)
-        failure = None if own else self.failure(method, path)
+        failure = None if own else self.failure(method, path, headers)
         how = failure["how"] if failure else None
         wait = failure["ms"] / 1000 if how == "slow" else 0
         if how in ("close", "hang"):

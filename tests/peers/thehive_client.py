@@ -123,8 +123,9 @@ class TheHive:
 
     # --- as its puppeteer
 
-    def fail(self, how, n=1, path=".", ms=500):
-        self.call("POST", "/_peer/fail", {"how": how, "n": n, "path": path, "ms": ms})
+    def fail(self, how, n=1, path=".", ms=500, user=None):
+        body = {"how": how, "n": n, "path": path, "ms": ms}
+        self.call("POST", "/_peer/fail", body | ({"user": user} if user else {}))
 
     def heal(self):
         self.call("DELETE", "/_peer/fail")
