@@ -54,14 +54,14 @@ class UnixConnection(http.client.HTTPConnection):
 class Lab:
     """One stand-in, one stanch-control."""
 
-    def __init__(self, version, hook_version="1", **thehive):
+    def __init__(self, version, hook_version="1", prefix="", **thehive):
         self.dir = tempfile.mkdtemp(prefix="stanch-thehive.")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1/hooks/thehive"
         self.hive = TheHive(version=version, webhook_version=hook_version, webhook_url=self.url,
-                            webhook_auth="bearer:hook-word", more_user=["alice@soc:alice-key", f"{GATEWAY}:gateway-key"])
+                            webhook_auth="bearer:hook-word", prefix=prefix, more_user=["alice@soc:alice-key", f"{GATEWAY}:gateway-key"])
         self.conf = {"index_delay_ms": 250, "incremental_s": NEVER_S, "full_s": NEVER_S,
                      "max_per_second": 200} | thehive
         self.process = self.log = None
@@ -281,6 +281,21 @@ class TheHiveSource(unittest.TestCase):
         claim = wait_for("an orphan", lambda: lab.claims().get("203.0.113.8"))
         self.assertEqual(claim["state"], "orphaned")
         self.assertEqual(lab.status()["counts"]["orphaned"], 1)
+
+    @both
+    def test_an_orphan_returns_when_its_case_is_seen_again(self, version):
+        lab, hive = self.lab(version, prefix="/soc/hive")
+        case, _ = lab.denied_case()
+        lab.wait_live("203.0.113.7")
+        lab.settled()
+        hive.fail("404", n=1000000, path="GET .*/case/", user=GATEWAY)  # as for who may not see it
+        hive.patch(case, tags=["x"])
+        wait_for("an orphan", lambda: lab.claims()["203.0.113.7"]["state"] == "orphaned")
+        lab.settled()
+        hive.heal()
+        hive.patch(case, tags=["y"])
+        lab.wait_live("203.0.113.7")
+        self.assertEqual(lab.audit("claim.end"), [])
 
     @both
     def test_a_merged_case_orphans(self, version):
