@@ -294,7 +294,8 @@ static void written(void *ctx, const struct http_answer *a)
 			"F5 XC: the tenant refuses IPv6 prefixes: %.120s",
 			a->body_len ? a->body : ""
 		);
-		desired_build(s->owner);
+		s->due = true;
+		timer_set(s->timer, 0);
 		return;
 	}
 	if (a->status != 200 && a->status != 409) {
@@ -387,6 +388,9 @@ static void answered(void *ctx, const struct http_answer *a)
 		return;
 	}
 	shard_compare(s);
+	// What moved while the answer was under way.
+	if (s->due && !s->busy && !event_pending(s->timer, EV_TIMEOUT, NULL))
+		timer_set(s->timer, 0);
 }
 
 static void shard_step(struct shard *s)

@@ -22,7 +22,7 @@ class Mirror(unittest.TestCase):
 
     def start(self, token="word", **more):
         self.lab.configure(self.lab.control_section(
-            f5={"url": self.f5.url, "token": token, "more": {"min_interval_ms": 50, "reconcile_s": 1, **more}}))
+            f5={"url": self.f5.url, "token": token, "more": {"min_interval_ms": 50, "reconcile_s": 1} | more}))
         self.lab.start_control()
 
     def block(self, *what):
@@ -53,6 +53,12 @@ class Mirror(unittest.TestCase):
         self.until()  # never empty
         labels = self.f5.sets()[0]["metadata"]["labels"]
         self.assertEqual(labels, {"stanch-owner": "lab"})
+
+    def test_a_block_while_an_answer_is_under_way(self):
+        self.f5.fail(n=2, how="slow", method="GET")
+        self.start(reconcile_s=600)
+        self.block(A)
+        self.until(A)
 
     def test_referred_and_port_entries(self):
         self.start()

@@ -9,8 +9,8 @@ Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it
 (with the hidden resource_version), get, list, delete (with its body). Beside it, without a token:
 
   POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT"}: the next n answers;
-                          {"how": "close"|"garbage"|"late"}: no answer, control bytes inside, or done
-                          but not answered
+                          {"how": "close"|"garbage"|"late"|"slow"}: no answer, control bytes inside,
+                          done but not answered, or after half a second
   DELETE /_peer/fail      no more of them
   GET    /_peer/requests  [{"method", "path", "status", "body"}]
   POST   /_peer/put       {"name", "object"}: an object that somebody else made
@@ -38,8 +38,8 @@ class Refusal(Exception):
 
 
 class State:
-    def __init__(self, token, ipv6):
-        self.token, self.ipv6 = token, ipv6
+    def __init__(self, token, ipv6, omit_null):
+        self.token, self.ipv6, self.omit_null = token, ipv6, omit_null
         self.lock = threading.RLock()
         self.sets, self.requests, self.failures, self.referred = {}, [], [], set()
         self.version = 100
@@ -126,6 +126,12 @@ class State:
         return {}
 
 
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state = None
@@ -142,7 +148,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "body is not JSON") from None
 
     def answer(self, status, value, extra=None, raw=None):
-        data = raw if raw is not None else json.dumps(value).encode()
+        if self.state.omit_null:
+            value = without_nulls(value)
+        # Compact, as JSON.stringify writes it: Prism encodes anew and keeps the length announced.
+        data = raw if raw is not None else json.dumps(value, separators=(",", ":")).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -212,6 +221,8 @@ class Handler(BaseHTTPRequestHandler):
                 if f and f.get("how") == "close":
                     self.close_connection = True
                     return None
+                if f and f.get("how") == "slow":
+                    time.sleep(0.5)
                 if f and "status" in f:
                     extra = {"Retry-After": str(f["retry_after"])} if "retry_after" in f else {}
                     raise Refusal(f["status"], "told to fail")
@@ -239,8 +250,10 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token", default="stand-in-token")
     parser.add_argument("--no-ipv6", action="store_true", help="refuse ipv6_prefixes, as published")
+    parser.add_argument("--omit-null", action="store_true",
+                        help="no nulls, which F5's own document does not allow for: behind Prism")
     args = parser.parse_args()
-    Handler.state = State(args.token, not args.no_ipv6)
+    Handler.state = State(args.token, not args.no_ipv6, args.omit_null)
     server = ThreadingHTTPServer(("127.0.0.1", args.port), Handler)
     server.daemon_threads = True
     print(json.dumps({"port": server.server_port}), flush=True)
