@@ -178,9 +178,10 @@ static void exceptions_send(struct dataplane *d)
 	bool more;
 	size_t len;
 
-	d->exceptions_due = false;
-	if (!d->exceptions)
+	if (!d->exceptions) {
+		d->exceptions_due = false; // a change during the walk makes another due
 		d->exceptions = exception_walk_create(d->ledger);
+	}
 	if (!d->exceptions) {
 		disconnect(d, "no memory for the exceptions");
 		return;
@@ -292,8 +293,7 @@ static void hello_answered(struct dataplane *d, const struct wire_hello_ack *m)
 		(unsigned long long)d->live.revision.epoch,
 		(unsigned long long)d->live.revision.number
 	);
-	if (d->live.revision.epoch)
-		applied_move(d, &d->live);
+	d->have_applied = false; // the answer to HELLO has no barrier, the one to EXCEPTIONS has
 	step(d);
 }
 
@@ -306,7 +306,8 @@ static void result_ok(struct dataplane *d)
 	if (d->sync.running)
 		return;
 	why_set(d, "");
-	if (d->awaited_type == WIRE_SYNC_END || d->awaited_type == WIRE_BATCH)
+	if (d->awaited_type == WIRE_SYNC_END || d->awaited_type == WIRE_BATCH
+	    || (d->awaited_type == WIRE_EXCEPTIONS && d->live.revision.epoch))
 		applied_move(d, &d->live);
 }
 
@@ -507,8 +508,10 @@ static void connect_now(struct dataplane *d)
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	memcpy(to.sun_path, d->path, sizeof(d->path));
-	if (fd < 0)
+	if (fd < 0) {
+		disconnect(d, "not connected: no descriptor is free");
 		return;
+	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
 		close(fd);
