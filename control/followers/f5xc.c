@@ -30,6 +30,8 @@ struct shard {
 	char name[80];
 	struct f5xc_item *items; // desired, at most set_size
 	size_t n;
+	struct f5xc_item *before; // those of the last build, while another set is stepped
+	size_t n_before;
 	json_t *read; // the last answer to GET; NULL: not known, or not there
 	bool busy, due, missing, refused_family;
 	int64_t written_ms; // monotonic: of the last PUT or POST
@@ -149,6 +151,7 @@ static bool claim_take(void *ctx, const struct claim *c)
 	struct f5xc *f = ctx;
 	struct shard *s;
 	struct f5xc_item *item;
+	const struct f5xc_item *was;
 	const char *why;
 
 	if (c->state == CLAIM_HELD || c->action != CLAIM_ENFORCE
@@ -171,7 +174,8 @@ static bool claim_take(void *ctx, const struct claim *c)
 		return true;
 	}
 	item = &s->items[s->n++];
-	*item = (struct f5xc_item){.indicator = c->indicator, .state = F5XC_PENDING};
+	was = item_find(s->before, s->n_before, &c->indicator);
+	*item = was ? *was : (struct f5xc_item){.indicator = c->indicator, .state = F5XC_PENDING};
 	if (*c->case_number)
 		snprintf(
 			item->description, sizeof(item->description), "case %.50s", c->case_number
@@ -182,14 +186,27 @@ static bool claim_take(void *ctx, const struct claim *c)
 }
 
 // XXX walks all claims: right for cases and operators (thousands); lists are not mirrored yet.
-static void desired_build(struct f5xc *f)
+// The states of `stepped` begin anew: it is read next. Those of the other set stay as they were
+// read.
+static int desired_build(struct f5xc *f, const struct shard *stepped)
 {
+	int rc;
+
 	f->n_others = 0;
 	f->refused_full = 0;
-	for (int i = 0; i < 2; i++)
-		f->shards[i].n = 0;
-	if (ledger_claims_by_ref(f->control->ledger, NULL, "", claim_take, f) < 0)
-		log_error("F5 XC: the ledger's claims could not be read");
+	for (int i = 0; i < 2; i++) {
+		struct shard *s = &f->shards[i];
+		struct f5xc_item *items = s->before;
+
+		s->before = s->items;
+		s->n_before = s == stepped ? 0 : s->n;
+		s->items = items;
+		s->n = 0;
+	}
+	rc = ledger_claims_by_ref(f->control->ledger, NULL, "", claim_take, f);
+	if (rc < 0)
+		log_error("F5 XC: the ledger's claims could not be read: %s", strerror(-rc));
+	return rc;
 }
 
 // --- requests
@@ -230,6 +247,9 @@ static void shard_failed(struct shard *s, const struct http_answer *a, const cha
 			a->status,
 			a->body_len ? a->body : ""
 		);
+	// Their octets go into our log and our JSON.
+	for (char *c = error; *c; c++)
+		*c = *c < 0x20 || *c > 0x7e ? '?' : *c;
 	if (strcmp(error, s->error) != 0)
 		log_warning("F5 XC: %s: %s", s->name, error);
 	memcpy(s->error, error, sizeof(error));
@@ -283,12 +303,15 @@ static bool may_write(struct shard *s, const struct f5xc_object *o)
 static void written(void *ctx, const struct http_answer *a)
 {
 	struct shard *s = ctx;
+	bool created = s->missing;
 
 	s->busy = false;
 	json_decref(s->read);
 	s->read = NULL;
 	s->missing = false;
-	if (a->status == 400 && s->family == 6) {
+	// Only of a create: a tenant that has taken the set takes IPv6, and what is in it must
+	// stay.
+	if (a->status == 400 && s->family == 6 && created) {
 		s->refused_family = true;
 		log_warning(
 			"F5 XC: the tenant refuses IPv6 prefixes: %.120s",
@@ -336,6 +359,10 @@ static void shard_write(struct shard *s)
 	free(text);
 	s->busy = rc == 0;
 	s->written_ms = clock_ms(CLOCK_MONOTONIC);
+	if (rc < 0) {
+		s->due = true;
+		timer_set(s->timer, BACKOFF_FIRST_MS);
+	}
 }
 
 // The set is known: say what is stored, write where it differs.
@@ -400,10 +427,16 @@ static void shard_step(struct shard *s)
 	if (s->busy || !s->due)
 		return;
 	s->due = false;
-	desired_build(s->owner);
 	shard_path(s, true, path);
-	if (http_client_request(s->owner->client, "GET", path, NULL, 0, answered, s) == 0)
+	// Never a write from a list that was read in part: what is missing from it would be
+	// withdrawn.
+	if (desired_build(s->owner, s) == 0
+	    && http_client_request(s->owner->client, "GET", path, NULL, 0, answered, s) == 0) {
 		s->busy = true;
+		return;
+	}
+	s->due = true;
+	timer_set(s->timer, BACKOFF_FIRST_MS);
 }
 
 static void timed(evutil_socket_t fd, short what, void *ctx)
@@ -482,8 +515,9 @@ static int shard_init(struct f5xc *f, int i)
 	s->family = i ? 6 : 4;
 	snprintf(s->name, sizeof(s->name), "%.60s-v%d-000", f->conf->prefix, s->family);
 	s->items = calloc(f->conf->set_size, sizeof(*s->items));
+	s->before = calloc(f->conf->set_size, sizeof(*s->before));
 	s->timer = event_new(f->control->base, -1, 0, timed, s);
-	return s->items && s->timer ? 0 : -ENOMEM;
+	return s->items && s->before && s->timer ? 0 : -ENOMEM;
 }
 
 int f5xc_create(struct control *control, struct f5xc **ret_f5xc)
@@ -527,6 +561,7 @@ void f5xc_free(struct f5xc *f)
 			event_free(f->shards[i].timer);
 		json_decref(f->shards[i].read);
 		free(f->shards[i].items);
+		free(f->shards[i].before);
 	}
 	if (f->reconcile)
 		event_free(f->reconcile);

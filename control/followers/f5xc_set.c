@@ -65,10 +65,11 @@ char *f5xc_sanitise(const char *body, size_t len)
 		unsigned char c = (unsigned char)copy[at];
 		size_t n = utf8_octets((const unsigned char *)copy + at, len - at);
 
-		if (n == 0 || (c < 0x20 && c != '\t' && c != '\n' && c != '\r')) {
+		if (n == 0)
 			copy[at] = '?';
-			n = 1;
-		}
+		else if (c < 0x20) // a space means the same between tokens, and is allowed inside
+			copy[at] = ' ';
+		n = n ? n : 1;
 		at += n;
 	}
 	return copy;

@@ -36,8 +36,8 @@ struct f5xc_item {
 // "203.0.113.7/32": the text of the API, for a network indicator.
 void f5xc_prefix_print(const struct indicator *, char text[INDICATOR_TEXT_MAX]);
 
-// Control octets and invalid UTF-8 made "?", so that jansson takes what XC sends. Returns a copy to
-// free, or NULL.
+// Control octets made " " and invalid UTF-8 "?", so that jansson takes what XC sends. Returns a
+// copy to free, or NULL.
 char *f5xc_sanitise(const char *body, size_t len);
 
 // What an answer to GET says. All borrowed from `object`.

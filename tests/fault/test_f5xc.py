@@ -8,6 +8,7 @@ import lab
 from f5xc_client import F5XC
 
 A, B = "203.0.113.7", "203.0.113.8"
+V6 = "2001:db8:5::7"
 SET = "stanch-v4-000"
 
 
@@ -92,6 +93,37 @@ class Mirror(unittest.TestCase):
                 self.until(A, B, seconds=30)
                 self.unblock(B)
                 self.until(A, seconds=30)
+
+    def test_a_write_of_one_set_leaves_the_other_stored(self):
+        self.start(reconcile_s=600)
+        self.block(A)
+        self.block(V6)
+        lab.wait_for(lambda: len(self.f5.prefixes()) == 4, "both sets are there")
+        self.block(B)
+        lab.wait_for(lambda: all("stored" in self.why(n) for n in (A, B, V6)), "all three are stored")
+
+    def test_one_400_withdraws_nothing(self):
+        self.start()
+        self.block(V6)
+        lab.wait_for(lambda: "stored" in self.why(V6), "it is stored")
+        self.f5.fail(n=1, status=400, method="PUT")
+        self.block("2001:db8:5::8")
+        lab.wait_for(lambda: "2001:db8:5::8/128" in self.f5.prefixes(), "the second follows")
+        for r in self.f5.requests():
+            if r["method"] == "PUT":
+                self.assertIn(f"{V6}/128", [p["ipv6_prefix"] for p in r["body"]["spec"]["ipv6_prefixes"]])
+
+    def test_dirty_octets_in_answers_and_refusals(self):
+        self.start()
+        self.block(A)
+        lab.wait_for(lambda: "stored" in self.why(A), "it is stored")
+        self.f5.fail(n=1000, how="newline", method="GET")
+        self.block(B)
+        self.until(A, B)
+        self.f5.mend()
+        self.f5.fail(n=1000, how="bad400", method="PUT")
+        self.unblock(B)
+        lab.wait_for(lambda: "400" in str(self.lab.stanch_json("status")["followers"]), "the status names 400")
 
     def test_wrong_token_shows_and_blocks_nothing_here(self):
         self.start(token="ended")

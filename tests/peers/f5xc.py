@@ -9,8 +9,8 @@ Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it
 (with the hidden resource_version), get, list, delete (with its body). Beside it, without a token:
 
   POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT"}: the next n answers;
-                          {"how": "close"|"garbage"|"late"|"slow"}: no answer, control bytes inside,
-                          done but not answered, or after half a second
+                          {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"}: no answer, control bytes
+                          inside (of an answer, of a refusal), a bare line feed, done but not answered, or after half a second
   DELETE /_peer/fail      no more of them
   GET    /_peer/requests  [{"method", "path", "status", "body"}]
   POST   /_peer/put       {"name", "object"}: an object that somebody else made
@@ -226,10 +226,15 @@ class Handler(BaseHTTPRequestHandler):
                 if f and "status" in f:
                     extra = {"Retry-After": str(f["retry_after"])} if "retry_after" in f else {}
                     raise Refusal(f["status"], "told to fail")
+                if f and f.get("how") == "bad400":
+                    status, raw = 400, b'{"code":3,"message":"a\x01b\xffc"}'
+                    return self.answer(status, {}, {}, raw)
                 value = self.act(body)
                 if f and f.get("how") == "late":
                     self.close_connection = True
                     return None
+                if f and f.get("how") == "newline":
+                    raw = json.dumps(value).encode().replace(b'"metadata"', b'"note": "a\nb", "metadata"', 1)
                 if f and f.get("how") == "garbage":
                     raw = json.dumps(value).encode().replace(b'"metadata"', b'"note": "a\x01b\xff", "metadata"', 1)
             except Refusal as refusal:

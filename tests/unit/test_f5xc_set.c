@@ -148,7 +148,7 @@ static void nulls_are_taken(void **ctx)
 
 static void dirty_answers_become_json(void **ctx)
 {
-	static const char dirty[] = "{\"a\":\"x\x01y\xff\xc0\xaf\xed\xa0\x80z\xc3\xa9\"}";
+	static const char dirty[] = "{\n\t\"a\":\"l\ni\tx\x01y\xff\xc0\xaf\xed\xa0\x80z\xc3\xa9\"}";
 	char *clean = f5xc_sanitise(dirty, sizeof(dirty) - 1);
 	json_t *parsed = json_loads(clean, 0, NULL);
 
