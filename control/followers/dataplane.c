@@ -338,7 +338,6 @@ static void result_bad(struct dataplane *d, const struct wire_result *m)
 		why_set(d, why);
 		return;
 	case WIRE_STALLED:
-		pause_ms = 1000; // asked anew by the next HELLO
 		disconnect(d, "a worker stalled: stored, but not applied by all");
 		return;
 	case WIRE_FULL:

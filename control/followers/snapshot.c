@@ -25,7 +25,6 @@
 #define JOURNAL_LEAST (8u << 20)
 
 struct snapshot {
-	struct event_base *base;
 	struct ledger *ledger;
 	struct dataplane *dataplane;
 	char dir[512];
@@ -66,6 +65,7 @@ static void failed(struct snapshot *s, const char *what, int error)
 struct collected {
 	struct exception *array;
 	size_t n, room;
+	bool failed; // no memory, or too many: a set in part is never written
 };
 
 static bool exception_collect(void *ctx, const struct exception *x)
@@ -74,9 +74,12 @@ static bool exception_collect(void *ctx, const struct exception *x)
 
 	if (c->n == c->room) {
 		size_t room = c->room ? 2 * c->room : 64;
-		struct exception *more = realloc(c->array, room * sizeof(*more));
+		struct exception *more = NULL;
 
-		if (!more || room > EXCEPTIONS_MAX)
+		if (room <= EXCEPTIONS_MAX)
+			more = realloc(c->array, room * sizeof(*more));
+		c->failed = !more;
+		if (!more)
 			return false;
 		c->array = more;
 		c->room = room;
@@ -140,6 +143,9 @@ static int append_exceptions(struct snapshot *s)
 	struct collected c = {0};
 	int rc = ledger_exceptions(s->ledger, exception_collect, &c);
 
+	if (c.failed)
+		rc = -ENOMEM;
+
 	if (rc == 0)
 		rc = journal_append(s->journal, &s->on_disk, NULL, 0, c.array, c.n);
 	free(c.array);
@@ -186,6 +192,9 @@ static int writing_commit(struct snapshot *s)
 {
 	struct collected c = {0};
 	int rc = ledger_exceptions(s->ledger, exception_collect, &c);
+
+	if (c.failed)
+		rc = -ENOMEM;
 
 	for (size_t i = 0; rc == 0 && i < c.n; i++)
 		rc = snapshot_add_exception(s->writer, &c.array[i]);
@@ -358,7 +367,6 @@ int snapshot_follow(
 
 	if (!s)
 		return -ENOMEM;
-	s->base = base;
 	s->ledger = ledger;
 	s->dataplane = dataplane;
 	s->exceptions_due = true;
