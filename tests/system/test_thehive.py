@@ -493,7 +493,8 @@ class TheHiveSource(unittest.TestCase):
         times = sorted(h["ms"] for h in hooks)
         print(f"1,000 closures: all claims after {took:.2f} s, webhooks answered after "
               f"{times[500]:.1f} ms (median), {times[990]:.1f} ms (p99)", file=sys.stderr)
-        self.assertLessEqual(len(hive.requests()), 1 + 4 * 1000 + 50)
+        # Four readings a case, and the listings that fall due while it takes.
+        self.assertLessEqual(len(hive.requests()), 4 * 1000 + 500)
         self.assertEqual(len(lab.audit("claim.put")) > 0, True)
 
 
