@@ -280,6 +280,22 @@ warnings_add(struct api *api, const struct ledger_counts *counts, bool names, js
 		warn(warnings, "%zu entries lie over a protection: their protected part passes", n);
 }
 
+// What the parts warn of, each with its name.
+static void parts_warn(json_t *parts, json_t *warnings)
+{
+	size_t i, k;
+	json_t *part, *text;
+	json_array_foreach(parts, i, part)
+	{
+		json_array_foreach(json_object_get(part, "warnings"), k, text)
+			warn(warnings,
+			     "%s: %s",
+			     json_string_value(json_object_get(part, "name")),
+			     json_string_value(text));
+		json_object_del(part, "warnings");
+	}
+}
+
 static void route_status(void *ctx, struct http_request *request)
 {
 	struct api *api = ctx;
@@ -300,7 +316,9 @@ static void route_status(void *ctx, struct http_request *request)
 	json_object_set_new(object, "pause_until", time_json(ledger_pause_until(ledger)));
 	json_object_set_new(object, "dataplane", dataplane_json(api, warnings, &names));
 	json_object_set_new(object, "sources", api_parts(api, API_SOURCE));
-	json_object_set_new(object, "followers", api_parts(api, API_FOLLOWER));
+	json_t *followers = api_parts(api, API_FOLLOWER);
+	parts_warn(followers, warnings);
+	json_object_set_new(object, "followers", followers);
 	json_object_set_new(object, "counts", counts_json(&counts));
 	json_object_set_new(object, "names_enforced", json_boolean(names));
 	json_object_set_new(

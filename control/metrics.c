@@ -263,6 +263,16 @@ int metrics_client(struct metrics *metrics, const char *service, const struct ht
 	return 0;
 }
 
+void metrics_client_forget(struct metrics *metrics, const struct http_client *client)
+{
+	for (size_t i = 0; i < metrics->n_clients; i++) {
+		if (metrics->clients[i].client == client) {
+			metrics->clients[i] = metrics->clients[--metrics->n_clients];
+			return;
+		}
+	}
+}
+
 int metrics_ready(struct metrics *metrics, const char *component, ready_cb ready, void *ctx)
 {
 	if (metrics->n_components == COMPONENTS_MAX)

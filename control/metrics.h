@@ -32,8 +32,9 @@ void metrics_free(struct metrics *);
 
 typedef void (*metrics_cb)(void *ctx, struct metrics_page *);
 int metrics_collect(struct metrics *, metrics_cb, void *ctx);
-// Requests, answers, failures of a client. Borrowed: must live as long.
+// Requests, answers, failures of a client. Borrowed: must live as long, or be forgotten first.
 int metrics_client(struct metrics *, const char *service, const struct http_client *);
+void metrics_client_forget(struct metrics *, const struct http_client *);
 
 // A component of /readyz: ready, or why not (for callers that may know).
 typedef bool (*ready_cb)(void *ctx, char why[128]);
