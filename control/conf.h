@@ -106,7 +106,7 @@ struct conf_f5xc {
 	int max_tlp; // as struct claim's tlp
 	uint32_t min_interval_ms; // between two PUTs of one set
 	uint32_t reconcile_s; // compare everything
-	uint32_t max_sets, set_size;
+	uint32_t set_size; // prefixes, beside the one that always stays
 	double max_per_second;
 	uint32_t timeout_ms, connect_timeout_ms;
 	char *proxy;

@@ -35,7 +35,7 @@ static const struct module modules[] = {
 	{"resolvers", start_resolvers, stop_resolvers, NULL},
 	{"HTTP API", start_server, stop_server, reload_server},
 	{"metrics", start_metrics, stop_metrics, NULL},
-	{"followers", start_followers, stop_followers, NULL},
+	{"followers", start_followers, stop_followers, reload_followers},
 	{"TheHive", start_thehives, stop_thehives, reload_thehives},
 	{"API", start_api, stop_api, NULL},
 };

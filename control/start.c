@@ -8,6 +8,7 @@
 #include "control/control.h"
 #include "control/followers/dataplane.h"
 #include "control/followers/f5xc.h"
+#include "control/followers/f5xc_status.h"
 #include "control/followers/snapshot.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
@@ -340,6 +341,15 @@ static void dataplane_metrics(void *ctx, struct metrics_page *page)
 	metrics_add_dataplane(page, status, len);
 }
 
+// A reload may change it: found at each call.
+static void mirror_metrics(void *ctx, struct metrics_page *page)
+{
+	const struct control *control = ctx;
+
+	if (control->f5xc)
+		f5xc_metrics(control->f5xc, page);
+}
+
 int start_followers(struct control *control)
 {
 	const struct conf *conf = control->conf;
@@ -367,7 +377,32 @@ int start_followers(struct control *control)
 		error = metrics_collect(control->metrics, dataplane_metrics, control->dataplane);
 	if (!error && conf->f5xc)
 		error = f5xc_create(control, &control->f5xc);
+	if (!error && conf->f5xc)
+		error = metrics_collect(control->metrics, mirror_metrics, control);
 	return error;
+}
+
+// Data plane and snapshot have no keys of their own but the directories.
+void reload_followers(struct control *control, const struct conf *old)
+{
+	int error;
+
+	(void)old; // the mirror keeps what it runs with
+	if (!control->f5xc != !control->conf->f5xc) {
+		log_warning(
+			"control.f5xc: %s it needs a restart",
+			control->f5xc ? "removed, but the mirror goes on: to end" : "new: to begin"
+		);
+		return;
+	}
+	if (!control->f5xc)
+		return;
+	error = f5xc_reload(control, &control->f5xc);
+	if (error)
+		log_error(
+			"control.f5xc: not taken, the mirror goes on as before: %s",
+			strerror(-error)
+		);
 }
 
 void stop_followers(struct control *control)
@@ -442,7 +477,7 @@ static json_t *api_f5xc(void *ctx)
 static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
 {
 	const struct control *control = ctx;
-	char text[F5XC_WHY_MAX + 32];
+	char text[F5XC_TEXT_MAX];
 	if (!f5xc_entry_state(control->f5xc, indicator, text))
 		return NULL;
 	return json_pack("{s:s}", "state", text);

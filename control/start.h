@@ -39,6 +39,7 @@ void stop_metrics(struct control *);
 
 int start_followers(struct control *);
 void stop_followers(struct control *);
+void reload_followers(struct control *, const struct conf *old);
 
 int start_api(struct control *);
 void stop_api(struct control *);

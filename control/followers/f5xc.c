@@ -5,6 +5,7 @@
 
 #include "control/conf.h"
 #include "control/control.h"
+#include "control/followers/f5xc_internal.h"
 #include "control/http_client.h"
 #include "control/ledger.h"
 #include "control/log.h"
@@ -22,39 +23,49 @@
 
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS 60000
-
-// One set. The step under way is told by what was asked last.
-struct shard {
-	struct f5xc *owner;
-	int family;
-	char name[80];
-	struct f5xc_item *items; // desired, at most set_size
-	size_t n;
-	struct f5xc_item *before; // those of the last build, while another set is stepped
-	size_t n_before;
-	json_t *read; // the last answer to GET; NULL: not known, or not there
-	bool busy, due, missing, refused_family;
-	int64_t written_ms; // monotonic: of the last PUT or POST
-	unsigned backoff_ms;
-	char error[F5XC_WHY_MAX];
-	struct event *timer;
-};
-
-struct f5xc {
-	struct control *control;
-	const struct conf_f5xc *conf;
-	struct http_client *client;
-	struct http_service service;
-	char *authorization;
-	struct shard shards[2];
-	struct f5xc_item *others; // what is not mirrored, and why
-	size_t n_others, room_others;
-	struct event *reconcile;
-	int64_t last_ok_ms;
-	uint64_t refused_full;
-};
+#define FAMILY_WAIT_MAX_S 3600 // between two tries of a family that the tenant refuses
 
 static void shard_step(struct shard *s);
+
+// --- the client
+
+static int authorization_read(const struct conf_f5xc *conf, char **ret_authorization)
+{
+	char message[256] = "", *token = NULL, *authorization;
+	int rc = secret_read(conf->token_file, &token, message);
+
+	if (rc < 0) {
+		log_error("F5 XC: %s", message);
+		return rc;
+	}
+	rc = asprintf(&authorization, "APIToken %s", token) < 0 ? -ENOMEM : 0;
+	secret_free(token);
+	if (rc == 0)
+		*ret_authorization = authorization;
+	return rc;
+}
+
+static int client_make(struct f5xc *f, const char *authorization, struct http_client **ret_client)
+{
+	const struct conf_f5xc *conf = f->conf;
+	const struct http_service service = {
+		.name = "f5xc",
+		.base_url = conf->url,
+		.authorization = authorization,
+		.proxy = conf->proxy,
+		.tls = {conf->tls.ca_file,
+			conf->tls.cert_file,
+			conf->tls.key_file,
+			conf->tls.key_password_file},
+		.timeout_ms = conf->timeout_ms,
+		.connect_timeout_ms = conf->connect_timeout_ms,
+		.max_per_second = conf->max_per_second,
+	};
+
+	return http_client_create(f->control->base, &service, f->control->protect, ret_client);
+}
+
+// --- steps
 
 static int64_t clock_ms(clockid_t id)
 {
@@ -64,169 +75,41 @@ static int64_t clock_ms(clockid_t id)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void timer_set(struct event *timer, int64_t ms)
+// The next step, not before.
+static void shard_later(struct shard *s, int64_t ms)
 {
 	const struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-	event_add(timer, &after);
+	s->due = true;
+	s->next_ms = clock_ms(CLOCK_REALTIME) + ms;
+	event_add(s->timer, &after);
 }
 
-// --- what should be there
-
-static bool mirrored_source(const struct conf_f5xc *conf, const char *source)
+bool f5xc_shard_waits(const struct shard *s)
 {
-	for (size_t i = 0; i < conf->n_mirror; i++) {
-		const char *word = conf->mirror[i];
-
-		if (strcmp(word, source) == 0
-		    || (strcmp(word, "cases") == 0 && strncmp(source, "thehive:", 8) == 0)
-		    || (strcmp(word, "operators") == 0 && strcmp(source, "operator") == 0))
-			return true;
-	}
-	return false;
+	return event_pending(s->timer, EV_TIMEOUT, NULL);
 }
 
-static struct f5xc_item *other_add(struct f5xc *f, const struct indicator *n, const char *why)
+// Whatever happened: it is read before anything is written or shown again.
+static void shard_failed(struct shard *s, const char *error, long retry_after)
 {
-	struct f5xc_item *item;
-
-	if (f->n_others == f->room_others) {
-		size_t room = f->room_others ? 2 * f->room_others : 64;
-		struct f5xc_item *more = realloc(f->others, room * sizeof(*more));
-
-		if (!more)
-			return NULL;
-		f->others = more;
-		f->room_others = room;
-	}
-	item = &f->others[f->n_others++];
-	*item = (struct f5xc_item){.indicator = *n, .state = F5XC_NOT_MIRRORED};
-	snprintf(item->why, sizeof(item->why), "%s", why);
-	return item;
-}
-
-struct covering {
-	const struct indicator *n;
-	bool found;
-};
-
-static bool exception_covers(void *ctx, const struct exception *x)
-{
-	struct covering *c = ctx;
-
-	c->found = indicator_covers(&x->indicator, c->n) || indicator_covers(c->n, &x->indicator);
-	return !c->found;
-}
-
-static const char *not_mirrored(struct f5xc *f, const struct claim *c)
-{
-	struct covering covering = {.n = &c->indicator};
-
-	if (c->indicator.kind == INDICATOR_NAME)
-		return "names need a forward proxy policy";
-	if (c->indicator.kind == INDICATOR_PORT)
-		return "needs policy";
-	if (c->tlp > f->conf->max_tlp)
-		return "its TLP is above f5xc.max_tlp";
-	if (ledger_exceptions(f->control->ledger, exception_covers, &covering) == 0
-	    && covering.found)
-		return "allowed or protected";
-	if (c->indicator.family == 6 && f->shards[1].refused_family)
-		return "the tenant refuses IPv6 prefixes";
-	return NULL;
-}
-
-static struct f5xc_item *
-item_find(struct f5xc_item *items, size_t n, const struct indicator *wanted)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (indicator_equal(&items[i].indicator, wanted))
-			return &items[i];
-	}
-	return NULL;
-}
-
-static bool claim_take(void *ctx, const struct claim *c)
-{
-	struct f5xc *f = ctx;
-	struct shard *s;
-	struct f5xc_item *item;
-	const struct f5xc_item *was;
-	const char *why;
-
-	if (c->state == CLAIM_HELD || c->action != CLAIM_ENFORCE
-	    || !mirrored_source(f->conf, c->source))
-		return true;
-	why = not_mirrored(f, c);
-	if (why) {
-		if (!item_find(f->others, f->n_others, &c->indicator))
-			other_add(f, &c->indicator, why);
-		return true;
-	}
-	s = &f->shards[c->indicator.family == 6];
-	if (item_find(s->items, s->n, &c->indicator))
-		return true;
-	if (s->n == f->conf->set_size) {
-		item = other_add(f, &c->indicator, "the set is full");
-		if (item)
-			item->state = F5XC_REFUSED;
-		f->refused_full++;
-		return true;
-	}
-	item = &s->items[s->n++];
-	was = item_find(s->before, s->n_before, &c->indicator);
-	*item = was ? *was : (struct f5xc_item){.indicator = c->indicator, .state = F5XC_PENDING};
-	if (*c->case_number)
-		snprintf(
-			item->description, sizeof(item->description), "case %.50s", c->case_number
-		);
-	else
-		snprintf(item->description, sizeof(item->description), "%.60s", c->source);
-	return true;
-}
-
-// XXX walks all claims: right for cases and operators (thousands); lists are not mirrored yet.
-// The states of `stepped` begin anew: it is read next. Those of the other set stay as they were
-// read.
-static int desired_build(struct f5xc *f, const struct shard *stepped)
-{
-	int rc;
-
-	f->n_others = 0;
-	f->refused_full = 0;
-	for (int i = 0; i < 2; i++) {
-		struct shard *s = &f->shards[i];
-		struct f5xc_item *items = s->before;
-
-		s->before = s->items;
-		s->n_before = s == stepped ? 0 : s->n;
-		s->items = items;
-		s->n = 0;
-	}
-	rc = ledger_claims_by_ref(f->control->ledger, NULL, "", claim_take, f);
-	if (rc < 0)
-		log_error("F5 XC: the ledger's claims could not be read: %s", strerror(-rc));
-	return rc;
-}
-
-// --- requests
-
-static void shard_path(const struct shard *s, bool one, char path[256])
-{
-	snprintf(
-		path,
-		256,
-		"/config/namespaces/%s/ip_prefix_sets%s%s",
-		s->owner->conf->xc_namespace,
-		one ? "/" : "",
-		one ? s->name : ""
+	if (strcmp(error, s->error) != 0)
+		log_warning("F5 XC: %s: %s", s->name, error);
+	snprintf(s->error, sizeof(s->error), "%s", error);
+	s->backoff_ms = s->backoff_ms ? s->backoff_ms * 2 : BACKOFF_FIRST_MS;
+	if (s->backoff_ms > BACKOFF_MAX_MS)
+		s->backoff_ms = BACKOFF_MAX_MS;
+	json_decref(s->read);
+	s->read = NULL;
+	s->missing = false;
+	shard_later(
+		s, f5xc_wait_ms(s->backoff_ms, retry_after, random() % (s->backoff_ms / 4 + 1))
 	);
 }
 
-static void shard_failed(struct shard *s, const struct http_answer *a, const char *what)
+static void answer_failed(struct shard *s, const struct http_answer *a, const char *what)
 {
 	char error[F5XC_WHY_MAX];
-	int64_t wait_ms;
 
 	if (a->status == 0)
 		snprintf(error, sizeof(error), "%s: %.100s", what, a->error_text);
@@ -247,33 +130,54 @@ static void shard_failed(struct shard *s, const struct http_answer *a, const cha
 			a->status,
 			a->body_len ? a->body : ""
 		);
-	// Their octets go into our log and our JSON.
-	for (char *c = error; *c; c++)
-		*c = *c < 0x20 || *c > 0x7e ? '?' : *c;
-	if (strcmp(error, s->error) != 0)
-		log_warning("F5 XC: %s: %s", s->name, error);
-	memcpy(s->error, error, sizeof(error));
-	s->backoff_ms = s->backoff_ms ? s->backoff_ms * 2 : BACKOFF_FIRST_MS;
-	s->backoff_ms = s->backoff_ms > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : s->backoff_ms;
-	wait_ms = s->backoff_ms + random() % (s->backoff_ms / 4 + 1);
-	if (a->retry_after > 0 && a->retry_after * 1000 > wait_ms)
-		wait_ms = a->retry_after * 1000;
-	// Whatever happened: it is read before anything is written or shown again.
-	json_decref(s->read);
-	s->read = NULL;
-	s->missing = false;
-	s->due = true;
-	timer_set(s->timer, wait_ms);
+	f5xc_text_clean(error);
+	s->owner->token_doubted |= a->status == 401 || a->status == 403;
+	shard_failed(s, error, a->retry_after);
 }
 
-static void states_set(struct shard *s, const struct f5xc_object *o)
+// Never a write from a ledger that was read in part: what is missing would be withdrawn, or an
+// allow overlooked.
+static int shard_collect(struct shard *s)
 {
-	for (size_t i = 0; i < s->n; i++) {
-		bool there = f5xc_object_has(o, s->family, &s->items[i].indicator);
+	char error[F5XC_WHY_MAX];
+	int rc = f5xc_collect(s->owner->control->ledger, s->owner->conf, s->family, &s->wanted);
 
-		s->items[i].state = !there ? F5XC_PENDING
-			: o->referred	   ? F5XC_REFERRED
-					   : F5XC_STORED;
+	if (rc < 0) {
+		snprintf(
+			error,
+			sizeof(error),
+			"the ledger could not be read, so nothing is written: %s",
+			strerror(-rc)
+		);
+		shard_failed(s, error, -1);
+	}
+	return rc;
+}
+
+// --- requests
+
+static void shard_path(const struct shard *s, bool one, char path[256])
+{
+	snprintf(
+		path,
+		256,
+		"/config/namespaces/%s/ip_prefix_sets%s%s",
+		s->owner->conf->xc_namespace,
+		one ? "/" : "",
+		one ? s->name : ""
+	);
+}
+
+// All of the set that may have a place at all.
+static void states_set(struct shard *s, enum f5xc_state state, const char *why)
+{
+	for (size_t i = 0; i < s->wanted.n; i++) {
+		struct f5xc_item *item = &s->wanted.items[i];
+
+		if (item->n_pieces == 0)
+			continue;
+		item->state = state;
+		snprintf(item->why, sizeof(item->why), "%s", why);
 	}
 }
 
@@ -293,11 +197,27 @@ static bool may_write(struct shard *s, const struct f5xc_object *o)
 	if (strcmp(s->error, why) != 0)
 		log_error("F5 XC: %s: %s", s->name, why);
 	snprintf(s->error, sizeof(s->error), "%s", why);
-	for (size_t i = 0; i < s->n; i++) {
-		s->items[i].state = F5XC_REFUSED;
-		snprintf(s->items[i].why, sizeof(s->items[i].why), "%s", why);
-	}
+	states_set(s, F5XC_REFUSED, why);
 	return false;
+}
+
+// A tenant that takes no IPv6 sets may take them one day, and one 400 may have had another reason.
+static void family_refused(struct shard *s, const struct http_answer *a)
+{
+	unsigned wait = s->family_wait_s ? 2 * s->family_wait_s : s->owner->conf->reconcile_s;
+
+	s->family_wait_s = wait > FAMILY_WAIT_MAX_S ? FAMILY_WAIT_MAX_S : wait;
+	s->family_refused_ms = clock_ms(CLOCK_MONOTONIC) + (int64_t)s->family_wait_s * 1000;
+	snprintf(
+		s->family_why,
+		sizeof(s->family_why),
+		"the tenant refuses IPv6 prefixes (%.60s), tried again after %u s",
+		a->body_len ? a->body : "400",
+		s->family_wait_s
+	);
+	f5xc_text_clean(s->family_why);
+	log_warning("F5 XC: %s: %s", s->name, s->family_why);
+	states_set(s, F5XC_NOT_MIRRORED, s->family_why);
 }
 
 static void written(void *ctx, const struct http_answer *a)
@@ -309,33 +229,31 @@ static void written(void *ctx, const struct http_answer *a)
 	json_decref(s->read);
 	s->read = NULL;
 	s->missing = false;
+	if (a->status != 200) {
+		free(s->sent);
+		s->sent = NULL;
+	}
 	// Only of a create: a tenant that has taken the set takes IPv6, and what is in it must
-	// stay.
+	// stay. The next comparison is the reconcile's.
 	if (a->status == 400 && s->family == 6 && created) {
-		s->refused_family = true;
-		log_warning(
-			"F5 XC: the tenant refuses IPv6 prefixes: %.120s",
-			a->body_len ? a->body : ""
-		);
-		s->due = true;
-		timer_set(s->timer, 0);
+		family_refused(s, a);
+		if (s->due)
+			shard_later(s, 0);
 		return;
 	}
-	if (a->status != 200 && a->status != 409) {
-		shard_failed(s, a, "writing");
-		return;
-	}
-	s->due = true; // 200 and 409 alike: read it back
-	shard_step(s);
+	if (a->status == 200 || a->status == 409) // alike: read it back
+		shard_later(s, 0);
+	else
+		answer_failed(s, a, "writing");
 }
 
-static void shard_write(struct shard *s)
+static void shard_write(struct shard *s, const struct f5xc_row *rows)
 {
 	const struct conf_f5xc *conf = s->owner->conf;
 	struct list_state state;
 	char path[256], *text;
 	json_t *body;
-	int rc;
+	int rc = -ENOMEM;
 
 	ledger_state(s->owner->control->ledger, &state);
 	body = f5xc_body(
@@ -345,55 +263,126 @@ static void shard_write(struct shard *s)
 		conf->fleet_id,
 		&state,
 		s->family,
-		s->items,
-		s->n
+		rows,
+		s->n_rows
 	);
 	text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
-	if (!text)
-		return;
 	shard_path(s, !s->missing, path);
-	rc = http_client_request(
-		s->owner->client, s->missing ? "POST" : "PUT", path, text, strlen(text), written, s
-	);
+	if (text)
+		rc = http_client_request(
+			s->owner->client,
+			s->missing ? "POST" : "PUT",
+			path,
+			text,
+			strlen(text),
+			written,
+			s
+		);
 	free(text);
 	s->busy = rc == 0;
 	s->written_ms = clock_ms(CLOCK_MONOTONIC);
-	if (rc < 0) {
-		s->due = true;
-		timer_set(s->timer, BACKOFF_FIRST_MS);
-	}
+	if (rc < 0)
+		shard_failed(s, "no memory for the write", -1);
 }
 
-// The set is known: say what is stored, write where it differs.
-static void shard_compare(struct shard *s)
+static void full_tell(struct shard *s)
 {
-	struct f5xc_object o = {.owner = s->owner->conf->fleet_id};
-	int64_t wait = s->written_ms + s->owner->conf->min_interval_ms - clock_ms(CLOCK_MONOTONIC);
+	bool full = s->wanted.refused_full > 0;
 
-	if (!s->missing) {
-		if (f5xc_object_read(s->read, s->family, &o) < 0) {
-			snprintf(s->error, sizeof(s->error), "the answer is no ip_prefix_set");
-			return;
+	if (full && !s->full)
+		log_warning(
+			"F5 XC: %s is full: %zu of %u prefixes, %zu entries refused there",
+			s->name,
+			s->n_rows - 1,
+			s->owner->conf->set_size,
+			s->wanted.refused_full
+		);
+	else if (!full && s->full)
+		log_notice("F5 XC: %s has places again", s->name);
+	s->full = full;
+}
+
+// What was written last stands there, or somebody undoes it: then not at once again.
+static bool write_took(struct shard *s, const struct f5xc_object *o)
+{
+	bool took = !s->sent || f5xc_object_equal(o, s->sent, s->n_sent);
+
+	free(s->sent);
+	s->sent = NULL;
+	if (!took)
+		shard_failed(s, "it was written, and is not what is read back", -1);
+	return took;
+}
+
+// The rows are computed, the object is known, or known to be missing. May it be written now?
+static bool write_due(struct shard *s, const struct f5xc_object *o, const struct f5xc_row *rows)
+{
+	int64_t now = clock_ms(CLOCK_MONOTONIC);
+	int64_t wait = s->written_ms + s->owner->conf->min_interval_ms - now;
+
+	if (s->missing) {
+		if (s->n_rows == 1)
+			return false; // nothing to mirror: no set is made
+		if (now < s->family_refused_ms) {
+			states_set(s, F5XC_NOT_MIRRORED, s->family_why);
+			return false;
 		}
-		states_set(s, &o);
-		if (!may_write(s, &o))
-			return;
-		if (f5xc_object_equal(&o, s->family, s->items, s->n)) {
+	} else {
+		s->family_refused_ms = s->family_wait_s = 0;
+		if (!may_write(s, o) || !write_took(s, o))
+			return false;
+		if (f5xc_object_equal(o, rows, s->n_rows)) {
 			s->error[0] = '\0';
 			s->backoff_ms = 0;
 			s->owner->last_ok_ms = clock_ms(CLOCK_REALTIME);
-			return;
+			return false;
 		}
-	} else if (s->n == 0) {
-		return; // nothing to mirror: no set is made
 	}
 	if (s->written_ms && wait > 0) {
-		s->due = true;
-		timer_set(s->timer, wait);
-		return;
+		shard_later(s, wait);
+		return false;
 	}
-	shard_write(s);
+	if (o->disabled)
+		log_warning("F5 XC: %s: somebody disabled it: enabled again", s->name);
+	return true;
+}
+
+// The answer is in: say what is stored, write where it differs.
+static void shard_compare(struct shard *s)
+{
+	struct f5xc_object o = {0};
+	struct f5xc_row *rows = calloc(s->owner->conf->set_size + 1, sizeof(*rows));
+	int rc = rows ? 0 : -ENOMEM;
+
+	if (rc == 0 && !s->missing)
+		rc = f5xc_object_read(s->read, s->family, &o);
+	if (rc == 0)
+		rc = f5xc_place(
+			&s->wanted,
+			s->family,
+			s->missing ? NULL : &o,
+			s->owner->conf->set_size,
+			rows,
+			&s->n_rows
+		);
+	if (rc < 0) {
+		shard_failed(
+			s, rc == -EBADMSG ? "the answer is no ip_prefix_set" : "no memory", -1
+		);
+	} else {
+		s->disabled = o.disabled;
+		full_tell(s);
+		if (write_due(s, &o, rows)) {
+			s->n_sent = s->n_rows;
+			shard_write(s, rows);
+			free(s->sent);
+			s->sent = s->busy ? rows : NULL;
+			rows = s->busy ? NULL : rows;
+		}
+	}
+	f5xc_object_fini(&o);
+	free(rows);
 }
 
 static void answered(void *ctx, const struct http_answer *a)
@@ -411,13 +400,47 @@ static void answered(void *ctx, const struct http_answer *a)
 		free(clean);
 	}
 	if (!s->read && !s->missing) {
-		shard_failed(s, a, a->status == 200 ? "reading: no JSON" : "reading");
+		answer_failed(s, a, a->status == 200 ? "reading: no JSON" : "reading");
 		return;
 	}
+	// What moved while the answer was under way: an allow must not be written over.
+	if (s->due) {
+		s->due = false;
+		if (shard_collect(s) < 0)
+			return;
+	}
 	shard_compare(s);
-	// What moved while the answer was under way.
-	if (s->due && !s->busy && !event_pending(s->timer, EV_TIMEOUT, NULL))
-		timer_set(s->timer, 0);
+}
+
+// The file may hold a newer token than the one that was refused. Not inside a callback of the
+// client, which it replaces.
+static void token_refresh(struct f5xc *f)
+{
+	char *was = f->authorization, *fresh = NULL;
+	struct http_client *client = NULL;
+
+	f->token_doubted = false;
+	if (!f->conf->token_file || authorization_read(f->conf, &fresh) < 0)
+		return;
+	if (strcmp(fresh, was) == 0 || client_make(f, fresh, &client) < 0) {
+		secret_free(fresh);
+		return;
+	}
+	log_notice("F5 XC: %s holds another token, used from now on", f->conf->token_file);
+	if (f->control->metrics) {
+		metrics_client_forget(f->control->metrics, f->client);
+		metrics_client(f->control->metrics, "f5xc", client);
+	}
+	http_client_free(f->client);
+	f->client = client;
+	f->authorization = fresh;
+	secret_free(was);
+	for (int i = 0; i < 2; i++) {
+		if (f->shards[i].busy) { // its answer went with the old client
+			f->shards[i].busy = false;
+			shard_later(&f->shards[i], 0);
+		}
+	}
 }
 
 static void shard_step(struct shard *s)
@@ -427,16 +450,16 @@ static void shard_step(struct shard *s)
 	if (s->busy || !s->due)
 		return;
 	s->due = false;
+	s->next_ms = 0;
+	if (s->owner->token_doubted)
+		token_refresh(s->owner);
 	shard_path(s, true, path);
-	// Never a write from a list that was read in part: what is missing from it would be
-	// withdrawn.
-	if (desired_build(s->owner, s) == 0
-	    && http_client_request(s->owner->client, "GET", path, NULL, 0, answered, s) == 0) {
-		s->busy = true;
+	if (shard_collect(s) < 0)
 		return;
-	}
-	s->due = true;
-	timer_set(s->timer, BACKOFF_FIRST_MS);
+	if (http_client_request(s->owner->client, "GET", path, NULL, 0, answered, s) == 0)
+		s->busy = true;
+	else
+		shard_failed(s, "too many requests wait", -1);
 }
 
 static void timed(evutil_socket_t fd, short what, void *ctx)
@@ -451,10 +474,10 @@ static void wake_all(struct f5xc *f)
 	for (int i = 0; i < 2; i++) {
 		struct shard *s = &f->shards[i];
 
-		s->due = true;
 		// A step that waits for its back-off or its interval goes on waiting.
-		if (!s->busy && !event_pending(s->timer, EV_TIMEOUT, NULL))
-			timer_set(s->timer, 0);
+		if (!s->busy && !f5xc_shard_waits(s))
+			shard_later(s, 0);
+		s->due = true;
 	}
 }
 
@@ -471,41 +494,7 @@ static void reconciled(evutil_socket_t fd, short what, void *ctx)
 	wake_all(ctx);
 }
 
-// --- start and end
-
-static int client_make(struct f5xc *f)
-{
-	const struct conf_f5xc *conf = f->conf;
-	char message[256] = "", *token = NULL;
-
-	f->service = (struct http_service){
-		.name = "f5xc",
-		.base_url = conf->url,
-		.proxy = conf->proxy,
-		.tls = {conf->tls.ca_file,
-			conf->tls.cert_file,
-			conf->tls.key_file,
-			conf->tls.key_password_file},
-		.timeout_ms = conf->timeout_ms,
-		.connect_timeout_ms = conf->connect_timeout_ms,
-		.max_per_second = conf->max_per_second,
-	};
-	if (conf->token_file) {
-		int rc = secret_read(conf->token_file, &token, message);
-
-		if (rc < 0) {
-			log_error("F5 XC: %s", message);
-			return rc;
-		}
-		if (asprintf(&f->authorization, "APIToken %s", token) < 0)
-			f->authorization = NULL;
-		secret_free(token);
-		if (!f->authorization)
-			return -ENOMEM;
-		f->service.authorization = f->authorization;
-	}
-	return http_client_create(f->control->base, &f->service, f->control->protect, &f->client);
-}
+// --- start, reload and end
 
 static int shard_init(struct f5xc *f, int i)
 {
@@ -514,23 +503,25 @@ static int shard_init(struct f5xc *f, int i)
 	s->owner = f;
 	s->family = i ? 6 : 4;
 	snprintf(s->name, sizeof(s->name), "%.60s-v%d-000", f->conf->prefix, s->family);
-	s->items = calloc(f->conf->set_size, sizeof(*s->items));
-	s->before = calloc(f->conf->set_size, sizeof(*s->before));
+	s->n_rows = 1;
 	s->timer = event_new(f->control->base, -1, 0, timed, s);
-	return s->items && s->before && s->timer ? 0 : -ENOMEM;
+	return s->timer ? 0 : -ENOMEM;
 }
 
 int f5xc_create(struct control *control, struct f5xc **ret_f5xc)
 {
 	const struct timeval every = {.tv_sec = control->conf->f5xc->reconcile_s};
 	struct f5xc *f = calloc(1, sizeof(*f));
-	int rc;
+	int rc = 0;
 
 	if (!f)
 		return -ENOMEM;
 	f->control = control;
 	f->conf = control->conf->f5xc;
-	rc = client_make(f);
+	if (f->conf->token_file)
+		rc = authorization_read(f->conf, &f->authorization);
+	if (rc == 0)
+		rc = client_make(f, f->authorization, &f->client);
 	for (int i = 0; rc == 0 && i < 2; i++)
 		rc = shard_init(f, i);
 	if (rc == 0) {
@@ -550,79 +541,62 @@ int f5xc_create(struct control *control, struct f5xc **ret_f5xc)
 	return 0;
 }
 
+static bool same_sets(const struct conf_f5xc *a, const struct conf_f5xc *b)
+{
+	return strcmp(a->url, b->url) == 0 && strcmp(a->xc_namespace, b->xc_namespace) == 0
+		&& strcmp(a->prefix, b->prefix) == 0 && strcmp(a->fleet_id, b->fleet_id) == 0;
+}
+
+int f5xc_reload(struct control *control, struct f5xc **f5xc)
+{
+	struct f5xc *was = *f5xc, *now;
+	int rc = f5xc_create(control, &now);
+
+	if (rc < 0)
+		return rc;
+	if (same_sets(was->conf, now->conf)) { // what is known of them, and when they were written
+		now->last_ok_ms = was->last_ok_ms;
+		for (int i = 0; i < 2; i++) {
+			struct shard *from = &was->shards[i], *to = &now->shards[i];
+
+			to->wanted = from->wanted;
+			from->wanted = (struct f5xc_wanted){0};
+			to->n_rows = from->n_rows;
+			to->written_ms = from->written_ms;
+			to->full = from->full;
+		}
+	} else {
+		log_warning(
+			"F5 XC: the sets %s and %s in namespace %s of %s stay there as they are, "
+			"with what they block: delete them where they are not wanted",
+			was->shards[0].name,
+			was->shards[1].name,
+			was->conf->xc_namespace,
+			was->conf->url
+		);
+	}
+	f5xc_free(was);
+	*f5xc = now;
+	return 0;
+}
+
 void f5xc_free(struct f5xc *f)
 {
 	if (!f)
 		return;
 	ledger_unwatch(f->control->ledger, woken, f);
+	if (f->control->metrics)
+		metrics_client_forget(f->control->metrics, f->client);
 	http_client_free(f->client);
 	for (int i = 0; i < 2; i++) {
 		if (f->shards[i].timer)
 			event_free(f->shards[i].timer);
 		json_decref(f->shards[i].read);
-		free(f->shards[i].items);
-		free(f->shards[i].before);
+		f5xc_wanted_fini(&f->shards[i].wanted);
+		free(f->shards[i].sent);
 	}
 	if (f->reconcile)
 		event_free(f->reconcile);
-	free(f->others);
-	free(f->authorization);
+	secret_free(f->authorization);
 	free(f);
-}
-
-// --- what it says
-
-static const char *const state_names[] = {
-	[F5XC_PENDING] = "pending",
-	[F5XC_STORED] = "stored",
-	[F5XC_REFERRED] = "referred",
-	[F5XC_REFUSED] = "refused",
-	[F5XC_NOT_MIRRORED] = "not mirrored",
-};
-
-bool f5xc_entry_state(
-	const struct f5xc *f, const struct indicator *n, char ret_text[F5XC_WHY_MAX + 32]
-)
-{
-	const struct shard *s = &f->shards[n->family == 6];
-	const struct f5xc_item *item = item_find(s->items, s->n, n);
-	const char *why;
-
-	if (!item)
-		item = item_find(f->others, f->n_others, n);
-	if (!item)
-		return false;
-	why = item->state == F5XC_PENDING && s->error[0] ? s->error : item->why;
-	snprintf(
-		ret_text,
-		F5XC_WHY_MAX + 32,
-		"%s%s%s",
-		state_names[item->state],
-		*why ? ": " : "",
-		why
-	);
-	return true;
-}
-
-json_t *f5xc_status(const struct f5xc *f)
-{
-	size_t counts[5] = {0};
-	json_t *status = json_object();
-
-	for (int i = 0; i < 2; i++) {
-		const struct shard *s = &f->shards[i];
-
-		for (size_t k = 0; k < s->n; k++)
-			counts[s->items[k].state]++;
-		if (s->error[0])
-			json_object_set_new(
-				status, i ? "error_v6" : "error_v4", json_string(s->error)
-			);
-	}
-	for (size_t k = 0; k < f->n_others; k++)
-		counts[f->others[k].state]++;
-	for (int k = 0; k < 5; k++)
-		json_object_set_new(status, state_names[k], json_integer((json_int_t)counts[k]));
-	json_object_set_new(status, "last_ok_ms", json_integer(f->last_ok_ms));
-	return status;
 }

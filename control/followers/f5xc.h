@@ -5,22 +5,18 @@
 //
 // Level-triggered: read the set, compare with what it should hold, write the whole of it where they
 // differ, read it back. An object without our owner label, or of a higher epoch, is never written.
-// Nothing on this machine waits for it.
+// What F5 holds and is still wanted keeps its place; what finds none is refused. Nothing on this
+// machine waits for it.
 //
 // Thread: the event loop.
 
 #pragma once
-
-#include "control/followers/f5xc_set.h"
 
 struct control;
 struct f5xc;
 
 int f5xc_create(struct control *, struct f5xc **ret_f5xc);
 void f5xc_free(struct f5xc *);
-
-// "stored", "not mirrored: …". False: no entry that the mirror knows of.
-bool f5xc_entry_state(
-	const struct f5xc *, const struct indicator *, char ret_text[F5XC_WHY_MAX + 32]
-);
-json_t *f5xc_status(const struct f5xc *); // a new reference
+// With control->conf->f5xc as it is now, every key of it, and its files read again. -errno: the
+// mirror goes on as before. Never from a callback of the mirror.
+int f5xc_reload(struct control *, struct f5xc **f5xc);

@@ -7,52 +7,56 @@
 
 #pragma once
 
+#include "control/followers/f5xc_prefix.h"
 #include "rules/entry.h"
 
 #include <jansson.h>
 
 #define F5XC_WHY_MAX 160
-#define F5XC_KEEP_V4 "192.0.2.1/32" // stays in, so that a set of ours is never empty
-#define F5XC_KEEP_V6 "2001:db8::1/128"
+#define F5XC_SET_MAX 1023 // prefixes beside the one that stays: F5 takes 1,024
+#define F5XC_KEEP_WHY "keeps the set from being empty"
 #define F5XC_OWNER "stanch-owner"
 #define F5XC_REVISION "stanch.revision"
 #define F5XC_DIGEST "stanch.digest"
 
-enum f5xc_state {
-	F5XC_PENDING,
-	F5XC_STORED, // read back
-	F5XC_REFERRED, // and a rule refers to the set
-	F5XC_REFUSED,
-	F5XC_NOT_MIRRORED,
-};
+// 192.0.2.1/32, 2001:db8::1/128: stays in, so that a set of ours is never empty.
+struct f5xc_prefix f5xc_keep(int family);
 
-struct f5xc_item {
-	struct indicator indicator;
-	enum f5xc_state state;
-	char why[F5XC_WHY_MAX];
-	char description[65]; // case or operator
+// A prefix of the set. Begins with the prefix, for f5xc_prefix_compare.
+struct f5xc_row {
+	struct f5xc_prefix prefix;
+	const char *description; // borrowed, at most 64 octets
 };
-
-// "203.0.113.7/32": the text of the API, for a network indicator.
-void f5xc_prefix_print(const struct indicator *, char text[INDICATOR_TEXT_MAX]);
 
 // Control octets made " " and invalid UTF-8 "?", so that jansson takes what XC sends. Returns a
 // copy to free, or NULL.
 char *f5xc_sanitise(const char *body, size_t len);
+// What is not printable ASCII made "?": for texts of theirs in our log and our JSON.
+void f5xc_text_clean(char *text);
 
-// What an answer to GET says. All borrowed from `object`.
+// Milliseconds until the next try. Retry-After (seconds; none, nonsense: 0 or less) counts where it
+// is longer than the back-off, up to 5 minutes: F5's limits are of so many a minute, and no server
+// may keep blocks away for days.
+int64_t f5xc_wait_ms(unsigned backoff_ms, long retry_after, long jitter_ms);
+
+// What an answer to GET says. The texts are borrowed from it; f5xc_object_fini frees the rest.
 struct f5xc_object {
 	const char *owner; // "" where our label is missing
-	const char *resource_version;
 	struct revision revision; // of our annotation; 0.0 where it is missing
-	json_t *prefixes; // array, or NULL
+	bool disabled; // metadata.disable: in F5's words "administratively disabled"
+	struct f5xc_prefix *prefixes; // sorted; without what is no prefix
+	size_t n_prefixes, n_rows; // n_rows: all
+	// An object of a kind that may deny outgoing traffic refers to it. Whether it does is not
+	// known: a rule may allow, or mean sources; the policy may be attached nowhere.
 	bool referred;
+	char referrer[F5XC_WHY_MAX]; // which, for people; "" where nothing refers to it
 };
-int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object); // -EBADMSG
-
-// Are exactly these prefixes there (and the one that stays)? Compared as canonical indicators.
-bool f5xc_object_equal(const struct f5xc_object *, int family, const struct f5xc_item *, size_t n);
-bool f5xc_object_has(const struct f5xc_object *, int family, const struct indicator *);
+int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object); // -EBADMSG,
+										  // -ENOMEM
+void f5xc_object_fini(struct f5xc_object *);
+bool f5xc_object_has(const struct f5xc_object *, const struct f5xc_prefix *);
+// Is it enabled and holds exactly these? Compared as prefixes, not as texts; `rows` sorted.
+bool f5xc_object_equal(const struct f5xc_object *, const struct f5xc_row *rows, size_t n);
 
 // The body of a create or replace. `was`: the answer whose foreign metadata is kept, or NULL.
 json_t *f5xc_body(
@@ -62,6 +66,6 @@ json_t *f5xc_body(
 	const char *owner,
 	const struct list_state *,
 	int family,
-	const struct f5xc_item *,
+	const struct f5xc_row *rows,
 	size_t n
 );

@@ -2,6 +2,10 @@
 # Copyright (c) 2026 The stanch authors
 """F5 XC down, refusing, drifting, in another's hands: the mirror repairs what it may, and says so."""
 
+import os
+import signal
+import sqlite3
+import time
 import unittest
 
 import lab
@@ -35,11 +39,29 @@ class Mirror(unittest.TestCase):
         self.assertIn(self.lab.stanch("unblock", what).returncode, (0, 2))
 
     def until(self, *prefixes, seconds=15):
-        want = sorted([f"{p}/32" for p in prefixes] + ["192.0.2.1/32"])
+        want = sorted([p if "/" in p else f"{p}/32" for p in prefixes] + ["192.0.2.1/32"])
         lab.wait_for(lambda: self.f5.prefixes() == want, f"F5 holds {want}, not {self.f5.prefixes()}", seconds)
 
     def why(self, what):
         return self.lab.stanch("why", what).stdout
+
+    def until_why(self, what, text, seconds=15):
+        lab.wait_for(lambda: text in self.why(what), f"why {what} says {text!r}: {self.why(what)}", seconds)
+
+    def warnings(self):
+        return "\n".join(self.lab.stanch_json("status")["warnings"])
+
+    def status(self):
+        return [x for x in self.lab.stanch_json("status")["followers"] if x["name"] == "f5xc"][0]
+
+    def writes(self):
+        return [r for r in self.f5.requests() if r["method"] in ("PUT", "POST")]
+
+    def reload(self, **f5):
+        self.lab.configure(self.lab.control_section(f5={"url": self.f5.url, "token": "word"} | f5))
+        before = self.lab.log("control").count("read again")
+        self.lab.processes[-1].send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: self.lab.log("control").count("read again") > before, "it is read again")
 
     def test_create_replace_withdraw(self):
         self.start()
@@ -144,13 +166,163 @@ class Mirror(unittest.TestCase):
                 self.assertEqual(self.f5.prefixes(), ["198.51.100.0/24"])
                 self.assertFalse([r for r in self.f5.requests() if r["method"] in ("PUT", "POST")])
 
-    def test_ipv6_refused_by_the_tenant(self):
+    def test_ipv6_refused_by_the_tenant_and_taken_later(self):
         self.f5.stop()
         self.f5 = F5XC(token="word", no_ipv6=True)
         self.addCleanup(self.f5.stop)
         self.start()
-        self.block("2001:db8::7")
-        lab.wait_for(lambda: "refuses IPv6" in self.why("2001:db8::7"), "it says so")
+        self.block(V6)
+        self.until_why(V6, "not mirrored: the tenant refuses IPv6")
+        self.assertIn("tried again", self.why(V6))
+        self.f5.peer("ipv6", {"on": True})
+        self.until_why(V6, "stored", 30)
+
+    def test_a_full_set_keeps_what_it_holds(self):
+        self.start(set_size=2)
+        kept, new = ["203.0.113.8", "203.0.113.9"], [f"203.0.113.{i}" for i in range(1, 6)]
+        for n in kept:
+            self.block(n)
+        self.until(*kept)
+        seen = len(self.writes())
+        for n in new:
+            self.block(n)
+        for n in new:
+            self.until_why(n, "refused: full")
+        self.assertIn("stored", self.why(kept[0]))
+        self.assertIn("stanch-v4-000 is full, 2 of 2 prefixes: 5 entries are refused", self.warnings())
+        self.lab.end(self.lab.processes.pop(), signal.SIGKILL)
+        os.unlink(self.lab.path("run", "control.sock"))
+        self.lab.start_control()  # it knows the places from F5 alone
+        self.until_why(new[0], "refused: full")
+        self.assertEqual(len(self.writes()), seen)
+        self.until(*kept)
+        self.unblock(kept[0])
+        self.until(new[0], kept[1])
+        self.until_why(new[1], "refused: full")
+        for n in new[1:]:
+            self.unblock(n)
+        lab.wait_for(lambda: "is full" not in self.warnings(), "no alarm any more")
+        self.assertIn("has places again", self.lab.log("control"))
+
+    def test_almost_full_alarms(self):
+        self.start(set_size=5)
+        for i in range(1, 4):
+            self.block(f"203.0.113.{i}")
+        self.until("203.0.113.1", "203.0.113.2", "203.0.113.3")
+        self.assertNotIn("of 5 prefixes", self.warnings())
+        self.block("203.0.113.4")
+        lab.wait_for(lambda: "4 of 5 prefixes" in self.warnings(), "it warns at 80 %")
+
+    def test_exceptions_that_cannot_be_read(self):
+        self.start()
+        self.block(A)
+        self.lab.stanch("allow", A, "--reason", "a test")
+        self.until_why(A, "allowed or protected")
+        ledger = sqlite3.connect(self.lab.path("list", "ledger.db"), timeout=20)
+        self.addCleanup(ledger.close)
+        ledger.execute("ALTER TABLE allows RENAME TO gone")
+        seen = len(self.writes())
+        self.block(B)
+        lab.wait_for(lambda: "the ledger could not be read" in self.warnings(), "it says so")
+        self.assertEqual(len(self.writes()), seen)
+        ledger.execute("ALTER TABLE gone RENAME TO allows")
+        self.until(B)
+
+    def test_disabled_at_f5_is_shown_and_repaired(self):
+        self.start()
+        self.block(A)
+        self.until_why(A, "stored")
+        theirs = self.f5.sets()[0]
+        self.f5.fail(n=1000, status=500, method="PUT")
+        self.f5.put(SET, {"metadata": theirs["metadata"] | {"disable": True}, "spec": theirs["spec"]})
+        self.until_why(A, "pending: not effective: somebody disabled the set at F5")
+        self.assertIn("somebody disabled it", self.warnings())
+        self.f5.mend()
+        self.until_why(A, "stored", 30)
+        self.assertFalse(self.f5.sets()[0]["metadata"]["disable"])
+        self.assertNotIn("disabled", self.warnings())
+
+    def test_only_referrers_that_may_deny_count(self):
+        self.start()
+        self.block(A)
+        self.f5.refer(SET, "service_policy")
+        self.until_why(A, "stored: only service_policy egress refers to it")
+        self.f5.refer(SET, "network_policy_view")
+        self.until_why(A, "referred: by network_policy_view egress; what its rules do is not read")
+
+    def test_a_network_without_the_allowed_part(self):
+        self.start()
+        self.block("203.0.113.0/29")
+        self.until("203.0.113.0/29")
+        self.lab.stanch("allow", "203.0.113.2", "--reason", "a test")
+        self.until("203.0.113.0/31", "203.0.113.3", "203.0.113.4/30")
+        self.until_why("203.0.113.0/29", "stored: without 203.0.113.2")
+        self.lab.stanch("allow", "203.0.113.2", "--end")
+        self.until("203.0.113.0/29")
+
+    def test_what_is_written_and_not_there(self):
+        self.start()
+        self.block(A)
+        self.until(A)
+        self.f5.fail(n=1000, how="ignored", method="PUT")
+        self.block(B)
+        self.until_why(B, "pending: it was written, and is not what is read back")
+        self.f5.mend()
+        self.until(A, B, seconds=30)
+
+    def test_retry_after_has_a_limit(self):
+        self.start()
+        self.block(A)
+        self.until(A)
+        self.f5.fail(n=2, status=429, retry_after=10**8, method="GET")  # one for each set
+        self.block(B)
+        lab.wait_for(lambda: self.status()["sets"][0]["error"], "it is refused")
+        after = self.status()["sets"][0]["next_ms"] / 1000 - time.time()
+        self.assertLessEqual(after, 301)
+        self.assertGreater(after, 60)  # longer than its own back-off: they were heard
+        self.assertIn("pending: reading: 429", self.why(B))
+
+    def test_retry_after_of_nonsense(self):
+        self.start()
+        for value in ("soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"):
+            self.f5.fail(n=1, status=429, retry_after=value)
+        self.block(A)
+        self.until(A, seconds=60)
+
+    def test_a_new_token_in_the_file(self):
+        self.start()
+        self.block(A)
+        self.until(A)
+        self.f5.peer("token", {"token": "other"})
+        self.block(B)
+        self.until_why(B, "401")
+        with open(self.lab.path("f5.token"), "w", encoding="ascii") as f:
+            f.write("other\n")
+        self.until(A, B, seconds=30)
+        self.assertIn("holds another token", self.lab.log("control"))
+
+    def test_reload_applies_every_key(self):
+        self.start(set_size=1)
+        self.block(A)
+        self.until(A)
+        self.block(B)
+        self.until_why(B, "refused: full")
+        self.reload(more={"set_size": 2, "min_interval_ms": 50, "reconcile_s": 1})
+        self.until(A, B)
+        self.f5.peer("token", {"token": "other"})
+        self.reload(token="other", more={"min_interval_ms": 50, "mirror": "[cases]"})
+        self.until()
+        self.reload(token="other", more={"min_interval_ms": 50, "prefix": "new"})
+        lab.wait_for(lambda: "new-v4-000" in [s["metadata"]["name"] for s in self.f5.sets()], "a new set is made")
+        self.assertIn("the sets stanch-v4-000 and stanch-v6-000", self.lab.log("control"))
+
+    def test_reload_without_the_section_says_so(self):
+        self.start()
+        self.lab.configure(self.lab.control_section())
+        self.lab.processes[-1].send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: "needs a restart" in self.lab.log("control"), "it says so")
+        self.block(A)
+        self.until(A)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it
 (with the hidden resource_version), get, list, delete (with its body). Beside it, without a token:
 
   POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT"}: the next n answers;
-                          {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"}: no answer, control bytes
-                          inside (of an answer, of a refusal), a bare line feed, done but not answered, or after half a second
+                          {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"|"ignored"}: no answer, control bytes
+                          inside (of an answer, of a refusal), a bare line feed, done but not answered, or after half a
+                          second, answered but not done
   DELETE /_peer/fail      no more of them
   GET    /_peer/requests  [{"method", "path", "status", "body"}]
   POST   /_peer/put       {"name", "object"}: an object that somebody else made
-  POST   /_peer/refer     {"name": …}: a rule refers to that set from now on
+  POST   /_peer/refer     {"name": …, "kind": …}: an object of that kind refers to that set from now on, kind null: none
+  POST   /_peer/token     {"token": …}: the only one taken from now on
+  POST   /_peer/ipv6      {"on": true}: ipv6_prefixes are taken from now on
 """
 
 import argparse
@@ -41,7 +44,7 @@ class State:
     def __init__(self, token, ipv6, omit_null):
         self.token, self.ipv6, self.omit_null = token, ipv6, omit_null
         self.lock = threading.RLock()
-        self.sets, self.requests, self.failures, self.referred = {}, [], [], set()
+        self.sets, self.requests, self.failures, self.referred = {}, [], [], {}
         self.version = 100
 
     def check_spec(self, spec):
@@ -111,7 +114,7 @@ class State:
 
     def shown(self, namespace, name):
         kept = self.get(namespace, name)
-        refers = [{"kind": "enhanced_firewall_policy", "name": "egress"}] if name in self.referred else []
+        refers = [{"kind": self.referred[name], "name": "egress"}] if name in self.referred else []
         return kept | {"create_form": None, "replace_form": None, "status": [],
                        "referring_objects": refers, "deleted_referred_objects": [],
                        "disabled_referred_objects": []}
@@ -174,7 +177,14 @@ class Handler(BaseHTTPRequestHandler):
             s.sets[("system", body["name"])] = body["object"] | {
                 "resource_version": str(s.version), "system_metadata": {"creation_timestamp": ""}}
         elif self.path == "/_peer/refer":
-            s.referred.add(body["name"])
+            if body.get("kind"):
+                s.referred[body["name"]] = body["kind"]
+            else:
+                s.referred.pop(body["name"], None)
+        elif self.path == "/_peer/token":
+            s.token = body["token"]
+        elif self.path == "/_peer/ipv6":
+            s.ipv6 = body["on"]
         elif self.path == "/_peer/sets":
             return [v for _, v in sorted(s.sets.items())]
         return {}
@@ -229,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
                 if f and f.get("how") == "bad400":
                     status, raw = 400, b'{"code":3,"message":"a\x01b\xffc"}'
                     return self.answer(status, {}, {}, raw)
-                value = self.act(body)
+                value = {} if f and f.get("how") == "ignored" else self.act(body)
                 if f and f.get("how") == "late":
                     self.close_connection = True
                     return None

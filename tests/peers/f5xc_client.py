@@ -60,8 +60,8 @@ class F5XC:
     def put(self, name, value):
         self.peer("put", {"name": name, "object": value})
 
-    def refer(self, name):
-        self.peer("refer", {"name": name})
+    def refer(self, name, kind="enhanced_firewall_policy"):
+        self.peer("refer", {"name": name, "kind": kind})
 
     def prefixes(self):
         """All prefixes stored, as texts."""

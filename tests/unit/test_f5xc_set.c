@@ -4,18 +4,22 @@
 #include "control/followers/f5xc_set.h"
 #include "tests/unit/cm.h"
 
-#include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct f5xc_item item(const char *text, const char *description)
+static struct f5xc_row row(const char *text, const char *description)
 {
-	struct f5xc_item i = {.state = F5XC_PENDING};
+	struct indicator n;
 	struct indicator_error why;
 
-	assert_int_equal(indicator_parse(text, strlen(text), &i.indicator, &why), 0);
-	snprintf(i.description, sizeof(i.description), "%s", description);
-	return i;
+	assert_int_equal(indicator_parse(text, strlen(text), &n, &why), 0);
+	return (struct f5xc_row){.prefix = f5xc_prefix_of(&n), .description = description};
+}
+
+static struct f5xc_row stays(int family)
+{
+	return (struct f5xc_row){.prefix = f5xc_keep(family), .description = F5XC_KEEP_WHY};
 }
 
 static const struct list_state state = {.revision = {2, 17}, .count = 1};
@@ -23,16 +27,16 @@ static const struct list_state state = {.revision = {2, 17}, .count = 1};
 static void prefixes_are_written_in_full(void **ctx)
 {
 	char text[INDICATOR_TEXT_MAX];
-	struct f5xc_item i = item("203.0.113.7", "");
+	struct f5xc_row r = row("203.0.113.7", "");
 
 	(void)ctx;
-	f5xc_prefix_print(&i.indicator, text);
+	f5xc_prefix_print(&r.prefix, 4, text);
 	assert_string_equal(text, "203.0.113.7/32");
-	i = item("2001:db8::7", "");
-	f5xc_prefix_print(&i.indicator, text);
+	r = row("2001:db8::7", "");
+	f5xc_prefix_print(&r.prefix, 6, text);
 	assert_string_equal(text, "2001:db8::7/128");
-	i = item("203.0.113.0/24", "");
-	f5xc_prefix_print(&i.indicator, text);
+	r = row("203.0.113.0/24", "");
+	f5xc_prefix_print(&r.prefix, 4, text);
 	assert_string_equal(text, "203.0.113.0/24");
 }
 
@@ -40,35 +44,25 @@ static void body_reads_back_equal(void **ctx)
 {
 	(void)ctx;
 	for (int family = 4; family <= 6; family += 2) {
-		struct f5xc_item items[2] = {
-			item(family == 4 ? "203.0.113.7" : "2001:db8::7", "case 42"),
-			item(family == 4 ? "198.51.100.0/24" : "2001:db8:1::/48", "operator"),
+		const struct f5xc_row rows[3] = {
+			stays(family),
+			row(family == 4 ? "198.51.100.0/24" : "2001:db8:1::/48", "operator"),
+			row(family == 4 ? "203.0.113.7" : "2001:db8:1::7", "case 42"),
 		};
 		json_t *body
-			= f5xc_body(NULL, "s-v4-000", "system", "site-a", &state, family, items, 2);
+			= f5xc_body(NULL, "s-v4-000", "system", "site-a", &state, family, rows, 3);
 		struct f5xc_object o;
 
 		assert_int_equal(f5xc_object_read(body, family, &o), 0);
 		assert_string_equal(o.owner, "site-a");
 		assert_int_equal(o.revision.epoch, 2);
 		assert_int_equal(o.revision.number, 17);
-		assert_true(f5xc_object_equal(&o, family, items, 2));
-		assert_false(f5xc_object_equal(&o, family, items, 1));
-		assert_true(f5xc_object_has(&o, family, &items[1].indicator));
+		assert_true(f5xc_object_equal(&o, rows, 3));
+		assert_false(f5xc_object_equal(&o, rows, 2));
+		assert_true(f5xc_object_has(&o, &rows[1].prefix));
+		f5xc_object_fini(&o);
 		json_decref(body);
 	}
-}
-
-static void never_empty(void **ctx)
-{
-	json_t *body = f5xc_body(NULL, "s", "system", "a", &state, 4, NULL, 0);
-	struct f5xc_object o;
-
-	(void)ctx;
-	assert_int_equal(f5xc_object_read(body, 4, &o), 0);
-	assert_int_equal(json_array_size(o.prefixes), 1);
-	assert_true(f5xc_object_equal(&o, 4, NULL, 0));
-	json_decref(body);
 }
 
 static void foreign_metadata_is_kept(void **ctx)
@@ -81,7 +75,7 @@ static void foreign_metadata_is_kept(void **ctx)
 		0,
 		NULL
 	);
-	struct f5xc_item one = item("203.0.113.7", "case 1");
+	const struct f5xc_row one = row("203.0.113.7", "case 1");
 	json_t *body = f5xc_body(was, "s", "system", "a", &state, 4, &one, 1), *metadata;
 
 	(void)ctx;
@@ -111,26 +105,121 @@ static void equal_by_meaning_not_by_text(void **ctx)
 	json_t *body = json_loads(
 		"{\"metadata\":{},\"spec\":{\"ipv6_prefixes\":[{\"ipv6_prefix\":\"2001:DB8:0::7/"
 		"128\"},"
-		"{\"ipv6_prefix\":\"2001:db8::1/128\"}]},\"referring_objects\":[{}]}",
+		"{\"ipv6_prefix\":\"2001:db8::1/128\"}]}}",
 		0,
 		NULL
 	);
-	struct f5xc_item one = item("2001:db8::7", "");
+	const struct f5xc_row rows[2] = {stays(6), row("2001:db8::7", "")};
 	struct f5xc_object o;
 
 	(void)ctx;
 	assert_int_equal(f5xc_object_read(body, 6, &o), 0);
-	assert_true(f5xc_object_equal(&o, 6, &one, 1));
-	assert_true(o.referred);
+	assert_true(f5xc_object_equal(&o, rows, 2));
 	assert_string_equal(o.owner, "");
+	f5xc_object_fini(&o);
 	json_decref(body);
+}
+
+// A row twice, or one that is no prefix, is drift.
+static void rows_too_many_are_not_equal(void **ctx)
+{
+	static const char *const more[] = {"192.0.2.1/32", "203.0.113.7/8", "x"};
+	const struct f5xc_row rows[1] = {stays(4)};
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		json_t *body = json_pack(
+			"{s:{}, s:{s:[{s:s}, {s:s}]}}",
+			"metadata",
+			"spec",
+			"ipv4_prefixes",
+			"ipv4_prefix",
+			"192.0.2.1/32",
+			"ipv4_prefix",
+			more[i]
+		);
+		struct f5xc_object o;
+
+		assert_int_equal(f5xc_object_read(body, 4, &o), 0);
+		assert_false(f5xc_object_equal(&o, rows, 1));
+		f5xc_object_fini(&o);
+		json_decref(body);
+	}
+}
+
+static void disabled_is_drift_and_ends_with_the_write(void **ctx)
+{
+	const struct f5xc_row rows[1] = {stays(4)};
+	json_t *body = f5xc_body(NULL, "s", "system", "a", &state, 4, rows, 1), *again;
+	struct f5xc_object o;
+
+	(void)ctx;
+	json_object_set_new(json_object_get(body, "metadata"), "disable", json_true());
+	assert_int_equal(f5xc_object_read(body, 4, &o), 0);
+	assert_true(o.disabled);
+	assert_false(f5xc_object_equal(&o, rows, 1));
+	f5xc_object_fini(&o);
+	again = f5xc_body(body, "s", "system", "a", &state, 4, rows, 1);
+	assert_int_equal(f5xc_object_read(again, 4, &o), 0);
+	assert_false(o.disabled);
+	assert_true(f5xc_object_equal(&o, rows, 1));
+	f5xc_object_fini(&o);
+	json_decref(again);
+	json_decref(body);
+}
+
+static void referrers_by_their_kind(void **ctx)
+{
+	static const struct {
+		const char *kinds[2];
+		bool referred;
+		const char *named;
+	} rows[] = {
+		{{"enhanced_firewall_policy", NULL}, true, "enhanced_firewall_policy"},
+		{{"service_policy", "network_policy_view"}, true, "network_policy_view"},
+		{{"service_policy", NULL}, false, "only service_policy"},
+		{{"fast_acl_rule", "service_policy"}, false, "only fast_acl_rule"},
+		{{"", NULL}, false, "no kind known"},
+		{{NULL, NULL}, false, ""},
+	};
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *body = json_pack("{s:{}, s:[]}", "metadata", "referring_objects");
+		struct f5xc_object o;
+
+		for (int k = 0; k < 2 && rows[i].kinds[k]; k++)
+			json_array_append_new(
+				json_object_get(body, "referring_objects"),
+				json_pack("{s:s, s:s}", "kind", rows[i].kinds[k], "name", "p\n")
+			);
+		assert_int_equal(f5xc_object_read(body, 4, &o), 0);
+		assert_int_equal(o.referred, rows[i].referred);
+		assert_non_null(strstr(o.referrer, rows[i].named));
+		assert_null(strchr(o.referrer, '\n'));
+		f5xc_object_fini(&o);
+		json_decref(body);
+	}
+}
+
+static void retry_after_has_a_limit(void **ctx)
+{
+	(void)ctx;
+	assert_int_equal(f5xc_wait_ms(1000, -1, 10), 1010); // none
+	assert_int_equal(f5xc_wait_ms(1000, 0, 0), 1000); // nonsense
+	assert_int_equal(f5xc_wait_ms(1000, LONG_MIN, 0), 1000);
+	assert_int_equal(f5xc_wait_ms(1000, 7, 10), 7000);
+	assert_int_equal(f5xc_wait_ms(60000, 7, 0), 60000);
+	assert_int_equal(f5xc_wait_ms(1000, 300, 0), 300000);
+	assert_int_equal(f5xc_wait_ms(1000, 301, 0), 300000);
+	assert_int_equal(f5xc_wait_ms(1000, LONG_MAX, 0), 300000);
 }
 
 static void nulls_are_taken(void **ctx)
 {
 	json_t *body = json_loads(
-		"{\"metadata\":{\"labels\":null,\"annotations\":null},\"spec\":null,"
-		"\"referring_objects\":null}",
+		"{\"metadata\":{\"labels\":null,\"annotations\":null,\"disable\":null},"
+		"\"spec\":null,\"referring_objects\":null}",
 		0,
 		NULL
 	);
@@ -138,8 +227,10 @@ static void nulls_are_taken(void **ctx)
 
 	(void)ctx;
 	assert_int_equal(f5xc_object_read(body, 4, &o), 0);
-	assert_null(o.prefixes);
+	assert_int_equal(o.n_rows, 0);
 	assert_false(o.referred);
+	assert_false(o.disabled);
+	f5xc_object_fini(&o);
 	json_decref(body);
 	body = json_loads("{\"metadata\":null}", 0, NULL);
 	assert_true(f5xc_object_read(body, 4, &o) < 0);
@@ -164,9 +255,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prefixes_are_written_in_full),
 		cmocka_unit_test(body_reads_back_equal),
-		cmocka_unit_test(never_empty),
 		cmocka_unit_test(foreign_metadata_is_kept),
 		cmocka_unit_test(equal_by_meaning_not_by_text),
+		cmocka_unit_test(rows_too_many_are_not_equal),
+		cmocka_unit_test(disabled_is_drift_and_ends_with_the_write),
+		cmocka_unit_test(referrers_by_their_kind),
+		cmocka_unit_test(retry_after_has_a_limit),
 		cmocka_unit_test(nulls_are_taken),
 		cmocka_unit_test(dirty_answers_become_json),
 	};
