@@ -18,6 +18,9 @@ struct conf_file {
 
 #define TEXT(key, s, member)                                                                       \
 	CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, s, member, 1, 4096)
+// A pointer, for a 0 that was written is refused, and not the default.
+#define NUMBER(key, member)                                                                        \
+	CYAML_FIELD_UINT_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct conf, member)
 #define WORD(key, member, words)                                                                   \
 	CYAML_FIELD_ENUM(                                                                          \
 		key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, struct conf, member, words, 2        \
@@ -53,13 +56,13 @@ static const cyaml_schema_value_t pair_schema
 	= {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct conf_pair, pair_fields)};
 
 static const cyaml_schema_field_t conf_fields[] = {
-	CYAML_FIELD_UINT("memory", CYAML_FLAG_OPTIONAL, struct conf, memory),
+	NUMBER("memory", memory_given),
 	CYAML_FIELD_ENUM(
 		"huge", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, struct conf, huge, huge_words, 3
 	),
 	TEXT("lcores", struct conf, lcores),
-	CYAML_FIELD_UINT("workers", CYAML_FLAG_OPTIONAL, struct conf, workers),
-	CYAML_FIELD_UINT("capacity", CYAML_FLAG_OPTIONAL, struct conf, capacity),
+	NUMBER("workers", workers_given),
+	NUMBER("capacity", capacity_given),
 	WORD("inbound", inbound_allow, inbound_words),
 	WORD("non_ip", non_ip_forward, non_ip_words),
 	WORD("fragments", fragments_drop, fragment_words),
@@ -161,6 +164,8 @@ int conf_lcores(const struct conf *conf, unsigned ret_cpus[static CONF_WORKERS_M
 			if (end == at)
 				return -EINVAL;
 		}
+		if (last < first)
+			return -EINVAL;
 		for (; first <= last; first++) {
 			if (n > CONF_WORKERS_MAX || first > 1023)
 				return -EINVAL;
@@ -181,9 +186,9 @@ static void text_default(char **text, const char *fallback)
 
 static void defaults(struct conf *c)
 {
-	c->memory = c->memory ? c->memory : 256;
-	c->workers = c->workers ? c->workers : 1;
-	c->capacity = c->capacity ? c->capacity : 1000000;
+	c->memory = c->memory_given ? *c->memory_given : 256;
+	c->workers = c->workers_given ? *c->workers_given : 1;
+	c->capacity = c->capacity_given ? *c->capacity_given : 1000000;
 	text_default(&c->lcores, "0");
 	text_default(&c->list_dir, "/var/lib/stanch");
 	text_default(&c->state_dir, "/var/lib/stanch-dataplane");
@@ -201,6 +206,8 @@ static const char *port_problem(const struct conf_port *p)
 		return "driver goes with iface";
 	if (p->driver && strcmp(p->driver, "af_xdp") != 0 && strcmp(p->driver, "af_packet") != 0)
 		return "driver is af_xdp or af_packet";
+	if (p->vdev && strlen(p->vdev) > 200)
+		return "vdev has more than 200 characters";
 	return NULL;
 }
 
@@ -232,6 +239,10 @@ static int pairs_check(const struct conf *c, const char *path, char *message)
 			);
 		used[in] = used[out] = true;
 	}
+	for (uint64_t i = 0; i < c->n_ports; i++) {
+		if (!used[i])
+			return problem(message, path, "ports", (long)i, "belongs to no pair");
+	}
 	return 0;
 }
 
@@ -249,8 +260,8 @@ static int check(const struct conf *c, const char *path, char *message)
 	}
 	if (conf_lcores(c, cpus) < 0)
 		return problem(message, path, "lcores", -1, "CPUs as \"0\", \"0,2\" or \"0-3\"");
-	if (c->workers > CONF_WORKERS_MAX)
-		return problem(message, path, "workers", -1, "at most 16");
+	if (c->workers < 1 || c->workers > CONF_WORKERS_MAX)
+		return problem(message, path, "workers", -1, "1 to 16");
 	if (c->capacity < 1000 || c->capacity > 50000000)
 		return problem(message, path, "capacity", -1, "1,000 to 50,000,000 entries");
 	if (c->memory < 64)

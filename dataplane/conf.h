@@ -35,6 +35,7 @@ enum conf_huge {
 
 // Settings of two words: the first is the default, 0.
 struct conf {
+	uint32_t *memory_given, *workers_given, *capacity_given; // as written; NULL: not
 	uint32_t memory; // MiB, without huge pages
 	int huge; // enum conf_huge
 	char *lcores; // CPUs: the first runs the control thread, the others the workers

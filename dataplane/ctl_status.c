@@ -177,6 +177,10 @@ int ctl_status_print(FILE *f, const void *message, size_t len)
 		v.status.ready ? "forwarding" : "NOT FORWARDING",
 		v.status.uptime_ms / 1000,
 		v.status.build);
+	for (uint32_t i = 0; v.status.workers > 1 && i < v.status.workers && i < WIRE_WORKERS_MAX;
+	     i++)
+		fprintf(f, "  worker %u judged %" PRIu64 " packets\n", i, v.status.worker_packets[i]
+		);
 	if (v.status.denials_lost)
 		fprintf(f, "denials    detail of %" PRIu64 " records lost\n", v.status.denials_lost
 		);
@@ -260,6 +264,18 @@ static json_t *ports_json(const struct view *v)
 	return ports;
 }
 
+static json_t *workers_json(const struct view *v)
+{
+	json_t *workers = json_array();
+
+	for (uint32_t i = 0; i < v->status.workers && i < WIRE_WORKERS_MAX; i++)
+		json_array_append_new(
+			workers,
+			json_pack("{s:o}", "packets", json_u64(v->status.worker_packets[i]))
+		);
+	return workers;
+}
+
 static json_t *reasons_json(const struct view *v)
 {
 	json_t *reasons = json_object();
@@ -293,7 +309,7 @@ int ctl_status_json(FILE *f, const void *message, size_t len)
 	if (r < 0)
 		return r;
 	root = json_pack(
-		"{s:s,s:b,s:I,s:o,s:i,s:i,s:b,s:b,s:b,s:o,s:o,s:o,s:o,s:s}",
+		"{s:s,s:b,s:I,s:o,s:i,s:i,s:o,s:b,s:b,s:b,s:o,s:o,s:o,s:o,s:s}",
 		"mode",
 		mode_of(&v.status),
 		"paused",
@@ -306,6 +322,8 @@ int ctl_status_json(FILE *f, const void *message, size_t len)
 		(int)v.status.workers,
 		"workers_stalled",
 		(int)v.status.workers_stalled,
+		"per_worker",
+		workers_json(&v),
 		"ready",
 		(int)v.status.ready,
 		"ends_held",

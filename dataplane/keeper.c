@@ -361,6 +361,11 @@ int keeper_listen(struct keeper *k, struct event_base *base)
 	return k->pump && k->scrubber && k->clock ? 0 : -ENOMEM;
 }
 
+bool keeper_have_list(const struct keeper *k)
+{
+	return set_have_list(k->set);
+}
+
 void keeper_ready(struct keeper *k, bool ready)
 {
 	k->status.ready = ready;

@@ -37,5 +37,6 @@ struct keeper_options {
 int keeper_create(const struct keeper_options *, struct keeper **ret_keeper);
 struct live *keeper_live(struct keeper *);
 int keeper_listen(struct keeper *, struct event_base *);
+bool keeper_have_list(const struct keeper *);
 void keeper_ready(struct keeper *, bool ready); // ports are up, workers run
 void keeper_free(struct keeper *); // after the last worker has stopped

@@ -40,7 +40,8 @@ struct dataplane {
 	struct workers *workers;
 	struct event_base *base;
 	struct event *tick, *sigterm, *sigint;
-	bool eal, ports_ready, running, stalled;
+	unsigned n_workers; // as configured, or fewer where a device has fewer queues
+	bool eal, stalled;
 };
 
 // --- EAL
@@ -63,13 +64,13 @@ static bool huge_pages_free(uint32_t megabytes)
 	return pages * size / 1024 >= megabytes;
 }
 
-static int lcores_print(const struct conf *conf, char *text, size_t size)
+static int lcores_print(const struct conf *conf, unsigned workers, char *text, size_t size)
 {
 	unsigned cpus[CONF_WORKERS_MAX + 1];
 	int n = conf_lcores(conf, cpus), len;
 
 	len = snprintf(text, size, "--lcores=0@%u", cpus[0]);
-	for (unsigned w = 0; w < conf->workers; w++) {
+	for (unsigned w = 0; w < workers; w++) {
 		// With fewer CPUs than threads they are shared, the control thread's last.
 		unsigned cpu = n > 1 ? cpus[1 + w % (unsigned)(n - 1)] : cpus[0];
 
@@ -88,8 +89,9 @@ static int eal_init(struct dataplane *d)
 	bool pci = false;
 	int n = 0;
 
+	d->n_workers = port_workers(conf);
 	snprintf(texts[n++], 256, "stanch-dataplane");
-	lcores_print(conf, texts[n++], 256);
+	lcores_print(conf, d->n_workers, texts[n++], 256);
 	snprintf(texts[n++], 256, "--no-telemetry");
 	snprintf(texts[n++], 256, "--log-level=warning");
 	snprintf(texts[n++], 256, "--file-prefix=stanch-%d", getpid());
@@ -99,7 +101,7 @@ static int eal_init(struct dataplane *d)
 	if (!huge)
 		snprintf(texts[n++], 256, "--no-shconf");
 	for (unsigned i = 0; i < conf->n_ports; i++) {
-		int rc = port_vdev(&conf->ports[i], i, conf->workers, texts[n], 256);
+		int rc = port_vdev(&conf->ports[i], i, d->n_workers, texts[n], 256);
 
 		if (rc < 0)
 			return rc;
@@ -135,14 +137,14 @@ static int list_init(struct dataplane *d)
 	const struct conf *conf = d->conf;
 	struct keeper_options options = {
 		.capacity = conf->capacity,
-		.workers = conf->workers,
+		.workers = d->n_workers,
 		.list_dir = conf->list_dir,
 		.state_dir = conf->state_dir,
 		.run_dir = conf->run_dir,
 		.group = conf->group,
 		.health = conf->health,
 	};
-	int rc = events_create(conf->workers, &d->events);
+	int rc = events_create(d->n_workers, &d->events);
 
 	if (rc < 0)
 		return rc;
@@ -173,34 +175,51 @@ static int link_init(struct dataplane *d)
 
 static int port_init_all(struct dataplane *d)
 {
-	return ports_init(&d->ports, d->conf);
+	return ports_init(&d->ports, d->conf, &d->n_workers);
 }
 
 static int worker_init(struct dataplane *d)
+{
+	const struct workers_options options = {
+		.conf = d->conf,
+		.n = d->n_workers,
+		.ports = &d->ports,
+		.live = keeper_live(d->keeper),
+		.events = d->events,
+	};
+	int rc = workers_create(&options, &d->workers);
+
+	if (rc < 0)
+		return rc;
+	watch_begin(&d->ports, d->workers);
+	return workers_launch(d->workers);
+}
+
+static void worker_fini(struct dataplane *d)
+{
+	if (d->workers)
+		workers_stop(d->workers);
+	ports_stop(&d->ports);
+	watch_begin(NULL, NULL);
+	workers_free(d->workers);
+}
+
+// Without a list nothing is forwarded, and whoever is behind the wire shall see it.
+static bool link_wanted(struct dataplane *d)
+{
+	return d->conf->start_open || keeper_have_list(d->keeper);
+}
+
+static int port_start_all(struct dataplane *d)
 {
 	int rc = ports_start(&d->ports);
 
 	if (rc < 0)
 		return rc;
-	d->ports_ready = true;
-	rc = workers_create(d->conf, &d->ports, keeper_live(d->keeper), d->events, &d->workers);
-	if (rc < 0)
-		return rc;
-	watch_begin(&d->ports, d->workers);
-	rc = workers_launch(d->workers);
-	d->running = rc == 0;
-	keeper_ready(d->keeper, d->running);
-	return rc;
-}
-
-static void worker_fini(struct dataplane *d)
-{
-	if (d->running)
-		workers_stop(d->workers);
-	if (d->ports_ready)
-		ports_stop(&d->ports);
-	watch_begin(NULL, NULL);
-	workers_free(d->workers);
+	ports_link_set(&d->ports, link_wanted(d));
+	workers_open(d->workers);
+	keeper_ready(d->keeper, true);
+	return 0;
 }
 
 // --- the loop
@@ -213,6 +232,7 @@ static void ticked(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	workers_refill(d->workers);
+	ports_link_set(&d->ports, link_wanted(d));
 	if (stalled && !d->stalled) {
 		log_error("%u of %u workers make no progress", stalled, d->workers->n);
 		if (d->conf->exit_on_stall) {
@@ -271,15 +291,24 @@ static void bypass(const struct conf *conf)
 {
 	char *argv[] = {conf->on_stop_hook, NULL};
 	char *env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
-	int status = 0;
+	posix_spawnattr_t attributes;
+	sigset_t defaults;
+	int status = 0, rc;
 	pid_t pid;
 
 	if (!conf->bypass_on_stop) {
 		log_notice("stopped: nothing is forwarded");
 		return;
 	}
-	if (posix_spawn(&pid, conf->on_stop_hook, NULL, NULL, argv, env) != 0
-	    || waitpid(pid, &status, 0) < 0 || status != 0)
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE); // what we ignore, the hook need not
+	sigaddset(&defaults, SIGHUP);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigdefault(&attributes, &defaults);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+	rc = posix_spawn(&pid, conf->on_stop_hook, NULL, &attributes, argv, env);
+	posix_spawnattr_destroy(&attributes);
+	if (rc != 0 || waitpid(pid, &status, 0) < 0 || status != 0)
 		log_error("on_stop_hook failed (status %d): nothing is forwarded", status);
 	else
 		log_notice("stopped: on_stop_hook has taken over");
@@ -296,6 +325,7 @@ static const struct {
 	{"ports", port_init_all, NULL},
 	{"link", link_init, NULL},
 	{"workers", worker_init, worker_fini},
+	{"packets", port_start_all, NULL},
 };
 
 static int run(struct dataplane *d)

@@ -11,6 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <limits.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +105,51 @@ static int iface_check(const struct conf_port *p)
 	return 0;
 }
 
+// As net_af_xdp counts them: combined channels, or one. net_af_packet has as many as asked for.
+static unsigned iface_queues(const struct conf_port *p)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq request = {.ifr_data = (void *)&channels};
+	int fd;
+
+	if (p->driver && strcmp(p->driver, "af_packet") == 0)
+		return UINT_MAX;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", p->iface);
+	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0 || channels.max_combined == 0)
+		channels.combined_count = 1;
+	if (fd >= 0)
+		close(fd);
+	return RTE_MAX(channels.combined_count, 1U);
+}
+
+static unsigned workers_limit(unsigned workers, const char *port, unsigned queues)
+{
+	if (queues >= workers)
+		return workers;
+	log_warning(
+		"port %s has %u queues for %u workers: only %u run (ethtool -L, or set workers)",
+		port,
+		queues,
+		workers,
+		queues
+	);
+	return queues;
+}
+
+unsigned port_workers(const struct conf *conf)
+{
+	unsigned workers = conf->workers;
+
+	for (uint64_t i = 0; i < conf->n_ports; i++) {
+		const struct conf_port *p = &conf->ports[i];
+
+		if (p->iface)
+			workers = workers_limit(workers, p->name, iface_queues(p));
+	}
+	return workers;
+}
+
 int port_vdev(const struct conf_port *p, unsigned index, unsigned queues, char *text, unsigned size)
 {
 	int rc;
@@ -148,8 +196,14 @@ static int port_find(struct port *p, unsigned index)
 {
 	char name[RTE_ETH_NAME_MAX_LEN];
 
-	if (p->conf->pci)
-		snprintf(name, sizeof(name), "%s", p->conf->pci);
+	if (p->conf->pci) // 03:00.0 is 0000:03:00.0
+		snprintf(
+			name,
+			sizeof(name),
+			"%s%s",
+			strlen(p->conf->pci) == 7 ? "0000:" : "",
+			p->conf->pci
+		);
 	else if (p->conf->vdev)
 		snprintf(
 			name, sizeof(name), "%.*s", (int)strcspn(p->conf->vdev, ","), p->conf->vdev
@@ -207,15 +261,6 @@ static int port_configure(struct port *p, unsigned queues)
 	if (port_mtu(p, &p->mtu) < 0)
 		p->mtu = 1500;
 	p->frame_max = p->mtu + FRAME_EXTRA;
-	if (queues > info.max_rx_queues || queues > info.max_tx_queues) {
-		log_error(
-			"port %s: %u workers need as many queues, the device has %u",
-			p->conf->name,
-			queues,
-			info.max_rx_queues
-		);
-		return -EINVAL;
-	}
 	conf.rxmode.mtu = p->mtu;
 	if (queues > 1) {
 		memset(rss_key, 0x6d, sizeof(rss_key));
@@ -271,13 +316,11 @@ static int port_queues(const struct port *p, unsigned queues)
 	return rc;
 }
 
-static int port_init(struct port *p, unsigned index, unsigned queues)
+static int port_init(struct port *p, unsigned queues)
 {
 	struct rte_eth_fc_conf flow;
-	int rc = port_find(p, index);
+	int rc = port_configure(p, queues);
 
-	if (rc == 0)
-		rc = port_configure(p, queues);
 	if (rc == 0)
 		rc = port_queues(p, queues);
 	if (rc == 0 && rte_eth_dev_flow_ctrl_get(p->id, &flow) == 0
@@ -311,39 +354,76 @@ static int pairs_init(struct ports *ports, const struct conf *conf)
 	return 0;
 }
 
-int ports_init(struct ports *ports, const struct conf *conf)
+int ports_init(struct ports *ports, const struct conf *conf, unsigned *workers)
 {
+	unsigned n = *workers;
+
 	ports->n = (unsigned)conf->n_ports;
 	for (unsigned i = 0; i < ports->n; i++) {
+		struct port *p = &ports->port[i];
+		struct rte_eth_dev_info info;
 		int rc;
 
-		ports->port[i] = (struct port){.conf = &conf->ports[i], .pair = -1};
-		rc = port_init(&ports->port[i], i, conf->workers);
+		*p = (struct port){.conf = &conf->ports[i], .pair = -1};
+		rc = port_find(p, i);
+		if (rc == 0)
+			rc = rte_eth_dev_info_get(p->id, &info);
+		if (rc < 0)
+			return rc;
+		n = workers_limit(
+			n, p->conf->name, RTE_MIN(info.max_rx_queues, info.max_tx_queues)
+		);
+	}
+	for (unsigned i = 0; i < ports->n; i++) {
+		int rc = port_init(&ports->port[i], n);
+
 		if (rc < 0)
 			return rc;
 	}
+	*workers = n;
 	return pairs_init(ports, conf);
 }
 
-int ports_start(const struct ports *ports)
+int ports_start(struct ports *ports)
 {
 	for (unsigned i = 0; i < ports->n; i++) {
-		const struct port *p = &ports->port[i];
+		struct port *p = &ports->port[i];
 		int rc = rte_eth_dev_start(p->id);
 
 		if (rc < 0) {
 			log_error("port %s: does not start: %s", p->conf->name, strerror(-rc));
 			return rc;
 		}
+		p->started = true;
 		port_told(p, "promiscuous mode", rte_eth_promiscuous_enable(p->id));
 		port_told(p, "all-multicast mode", rte_eth_allmulticast_enable(p->id));
 	}
 	return 0;
 }
 
-void ports_stop(const struct ports *ports)
+void ports_link_set(struct ports *ports, bool up)
+{
+	const char *what = up ? "link up" : "link down (there is no list)";
+
+	if (ports->link == (up ? 1 : -1))
+		return;
+	// Every driver starts a port with its link up.
+	for (unsigned i = 0; i < ports->n && (ports->link || !up); i++) {
+		const struct port *p = &ports->port[i];
+		int rc = up ? rte_eth_dev_set_link_up(p->id) : rte_eth_dev_set_link_down(p->id);
+
+		port_told(p, what, rc);
+		if (rc == 0)
+			log_notice("port %s: %s", p->conf->name, what);
+	}
+	ports->link = up ? 1 : -1;
+}
+
+void ports_stop(struct ports *ports)
 {
 	for (unsigned i = 0; i < ports->n; i++) {
+		if (!ports->port[i].started)
+			continue;
 		rte_eth_dev_set_link_down(ports->port[i].id);
 		rte_eth_dev_stop(ports->port[i].id);
 		rte_eth_dev_close(ports->port[i].id);

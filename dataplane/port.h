@@ -17,21 +17,29 @@ struct port {
 	uint16_t mtu;
 	uint32_t frame_max; // largest frame that may leave: MTU + 22 (Ethernet and two VLAN tags)
 	bool inside;
-	int pair; // index of its pair, -1: unused
+	int pair; // index of its pair
+	bool started;
 };
 
 struct ports {
 	struct port port[CONF_PORTS_MAX];
 	unsigned n;
+	int link; // as last set: 1 up, -1 down, 0 never
 };
 
 // The device argument for EAL ("--vdev=…"), or an empty text for a PCI port. Kernel interfaces are
 // checked: one with an address, in a bridge or forwarding is refused.
 int port_vdev(const struct conf_port *, unsigned index, unsigned queues, char *text, unsigned size);
 
-// After EAL: find and configure all, one rx and tx queue a worker.
-int ports_init(struct ports *, const struct conf *);
-int ports_start(const struct ports *);
+// Before EAL: workers as configured, or fewer where an interface has fewer queues, which is told.
+unsigned port_workers(const struct conf *);
+
+// After EAL: find and configure all, one rx and tx queue a worker; *workers is lowered to the
+// queues of the device that has the fewest.
+int ports_init(struct ports *, const struct conf *, unsigned *workers);
+int ports_start(struct ports *);
+// Where the driver can; said once each time it changes.
+void ports_link_set(struct ports *, bool up);
 // Stopped and, where the driver can, the link down: nothing is forwarded.
-void ports_stop(const struct ports *);
+void ports_stop(struct ports *);
 bool port_link_up(const struct port *);

@@ -26,4 +26,5 @@ struct stats_port {
 void stats_reasons(struct stats_reason ret_reasons[static REASON_COUNT]); // summed over workers
 size_t stats_ports(struct stats_port *ret_ports, size_t max);
 unsigned stats_workers(void);
+uint64_t stats_worker_packets(unsigned worker); // judged
 unsigned stats_workers_stalled(void); // by the watchdog (watch.h)

@@ -98,6 +98,8 @@ size_t status_build(const struct status_sources *from, void *message, size_t roo
 	size_t at = sizeof(w);
 
 	list_fill(from, &w);
+	for (uint32_t i = 0; i < w.workers && i < WIRE_WORKERS_MAX; i++)
+		w.worker_packets[i] = stats_worker_packets(i);
 	at += reasons_write(to + at, room - at, &w.n_reasons);
 	at += ports_write(to + at, room - at, &w.n_ports);
 	w.header.length = (uint32_t)at;

@@ -89,6 +89,17 @@ unsigned stats_workers(void)
 	return watch.workers ? watch.workers->n : 0;
 }
 
+uint64_t stats_worker_packets(unsigned worker)
+{
+	uint64_t packets = 0;
+
+	for (int r = 0; r < REASON_COUNT; r++)
+		packets += *(const volatile uint64_t *)&watch.workers->worker[worker]
+				    .reasons[r]
+				    .packets;
+	return packets;
+}
+
 unsigned stats_workers_stalled(void)
 {
 	return watch.stalled;

@@ -172,6 +172,11 @@ static int worker_run(void *arg)
 
 	rte_rcu_qsbr_thread_register(w->live->qsbr, w->index);
 	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
+	while (!atomic_load_explicit(&all->open, memory_order_acquire)
+	       && !atomic_load_explicit(&all->stop, memory_order_relaxed)) {
+		idle(w);
+		atomic_store_explicit(&w->loops, ++loops, memory_order_relaxed);
+	}
 	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
 		unsigned n = 0;
 
@@ -213,36 +218,30 @@ static void paths_set(struct worker *w, const struct ports *ports)
 	}
 }
 
-int workers_create(
-	const struct conf *conf,
-	const struct ports *ports,
-	const struct live *live,
-	struct events *events,
-	struct workers **ret_workers
-)
+int workers_create(const struct workers_options *o, struct workers **ret_workers)
 {
 	const char *stall = getenv("STANCH_TEST_STALL_AT");
 	struct workers *all = calloc(1, sizeof(*all));
 
 	if (!all)
 		return -ENOMEM;
-	all->worker = aligned_alloc(128, sizeof(struct worker) * conf->workers);
+	all->worker = aligned_alloc(128, sizeof(struct worker) * o->n);
 	if (!all->worker) {
 		free(all);
 		return -ENOMEM;
 	}
-	memset(all->worker, 0, sizeof(struct worker) * conf->workers);
-	all->n = conf->workers;
+	memset(all->worker, 0, sizeof(struct worker) * o->n);
+	all->n = o->n;
 	for (unsigned i = 0; i < all->n; i++) {
 		struct worker *w = &all->worker[i];
 
 		w->index = i;
-		w->live = live;
-		w->events = events;
-		w->reply_reset = conf->reply_reset;
-		w->idle_sleep = conf->idle_sleep;
+		w->live = o->live;
+		w->events = o->events;
+		w->reply_reset = o->conf->reply_reset;
+		w->idle_sleep = o->conf->idle_sleep;
 		w->stall_at = stall ? strtoull(stall, NULL, 10) : 0;
-		paths_set(w, ports);
+		paths_set(w, o->ports);
 	}
 	workers_refill(all);
 	*ret_workers = all;
@@ -275,6 +274,11 @@ int workers_launch(struct workers *all)
 		i++;
 	}
 	return i == all->n ? 0 : -EINVAL;
+}
+
+void workers_open(struct workers *all)
+{
+	atomic_store_explicit(&all->open, true, memory_order_release);
 }
 
 void workers_stop(struct workers *all)

@@ -39,19 +39,24 @@ struct worker {
 
 struct workers {
 	unsigned n;
-	_Atomic bool stop; // control thread: wo, worker: ro
+	_Atomic bool open, stop; // control thread: wo, worker: ro
 	struct worker *worker; // n of them
 };
 
-int workers_create(
-	const struct conf *,
-	const struct ports *,
-	const struct live *,
-	struct events *,
-	struct workers **ret_workers
-);
+// All of it outlives the workers.
+struct workers_options {
+	const struct conf *conf;
+	unsigned n;
+	const struct ports *ports;
+	const struct live *live;
+	struct events *events;
+};
+
+int workers_create(const struct workers_options *, struct workers **ret_workers);
 void workers_free(struct workers *); // after workers_stop
+// They run, and read no port before workers_open: a device that is not started is not to be asked.
 int workers_launch(struct workers *);
-// Tell them, and wait until the last has left its loop.
+void workers_open(struct workers *);
+// Tell those that were launched, and wait until the last has left its loop.
 void workers_stop(struct workers *);
 void workers_refill(struct workers *); // the budget of ICMP answers, each 100 ms

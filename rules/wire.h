@@ -31,6 +31,7 @@
 
 #define WIRE_VERSION 1
 #define WIRE_MESSAGE_MAX 65536
+#define WIRE_WORKERS_MAX 16
 #define WIRE_BUILD_MAX 32
 
 enum wire_type {
@@ -267,6 +268,7 @@ struct wire_status {
 	uint32_t names_matched;
 	uint32_t n_reasons, n_ports;
 	uint32_t pad;
+	uint64_t worker_packets[WIRE_WORKERS_MAX]; // judged, by worker
 	char build[WIRE_BUILD_MAX];
 };
 

@@ -22,10 +22,10 @@ class Fault(unittest.TestCase):
         self.addCleanup(self.lab.close)
         self.lab.__enter__()
 
-    def start(self, rules=(DENIED,), control="", **settings):
+    def start(self, rules=(DENIED,), control="", devices=None, **settings):
         environment = settings.pop("environment", None)
         ready = settings.pop("ready", True)
-        self.lab.configure(control, **settings)
+        self.lab.configure(control, devices, **settings)
         if rules is not None:
             lab.write_rules(self.lab.path("list"), rules)
         options = {"env": {**os.environ, **environment}} if environment else {}
@@ -84,6 +84,25 @@ class Fault(unittest.TestCase):
     def lab_control(self):
         os.makedirs(self.lab.path("list"), exist_ok=True)
         return self.lab.control_section()
+
+    def test_link_is_down_without_a_list(self):
+        """Where the driver can set a link (a tap can), it is down until there is a list, and at a stop."""
+        def up(device):
+            done = self.lab.run("gateway", "ip", "-o", "link", "show", device, capture_output=True, text=True)
+            return "UP" in done.stdout.partition("<")[2].partition(">")[0].split(",")
+        taps = [f'vdev: "net_tap{i},iface=tap{i}"' for i in (0, 1)]
+        self.start(None, self.lab_control(), devices=taps)
+        lab.wait_for(lambda: self.lab.ctl_status()["ready"], "ports are started")
+        self.assertFalse(up("tap0") or up("tap1"))
+        self.lab.start_control()  # its empty revision 1 is a list
+        lab.wait_for(lambda: up("tap0") and up("tap1"), "control's list sets the links up")
+        self.assertIn("port inside: link up", self.lab.log("dataplane"))
+
+    def test_link_is_up_with_start_open(self):
+        taps = [f'vdev: "net_tap{i},iface=tap{i}"' for i in (0, 1)]
+        self.start(None, devices=taps, start="open")
+        lab.wait_for(lambda: self.lab.ctl_status()["ready"], "ports are started")
+        self.assertNotIn("link down", self.lab.log("dataplane"))
 
     def test_pause_survives_a_restart(self):
         process = self.start()

@@ -146,8 +146,8 @@ class Lab:
     def path(self, *words):
         return os.path.join(self.dir, *words)
 
-    def configure(self, control="", **settings):
-        """Write stanch.yaml; settings go into dataplane:."""
+    def configure(self, control="", devices=None, **settings):
+        """Write stanch.yaml; settings go into dataplane:. devices: of the ports inside and outside."""
         for folder in ("list", "state", "run"):
             os.makedirs(self.path(folder), exist_ok=True)
         values = {
@@ -159,8 +159,9 @@ class Lab:
         values.update(settings)
         text = "dataplane:\n" + "".join(f"  {k}: {v}\n" for k, v in values.items())
         text += "  ports:\n"
-        for name, device in (("inside", "in0"), ("outside", "out0")):
-            text += f"    - {{name: {name}, iface: {device}, driver: {self.driver}}}\n"
+        devices = devices or [f"iface: {i}, driver: {self.driver}" for i in ("in0", "out0")]
+        for name, device in zip(("inside", "outside"), devices):
+            text += f"    - {{name: {name}, {device}}}\n"
         text += "  pairs:\n    - {inside: inside, outside: outside}\n"
         with open(self.path("stanch.yaml"), "w", encoding="utf-8") as f:
             f.write(text + control)

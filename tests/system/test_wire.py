@@ -236,6 +236,45 @@ class Packet(WireCase):
 
 
 @as_root
+class Queues(WireCase):
+    """Two workers; the fallback driver spreads flows over as many queues as it is asked for."""
+    DRIVER = "af_packet"
+    SETTINGS = {"workers": 2, "lcores": '"0,0,1"' if (os.cpu_count() or 1) > 1 else '"0"'}
+
+    def test_each_queue_is_judged(self):
+        self.settle()
+        self.assertEqual(self.lab.ctl_status()["workers"], 2)
+        sniffer = lab.Sniffer(self.lab)
+        self.addCleanup(sniffer.close)
+        denied = self.reason("ENTRY_DENY")
+        wanted = set()
+        for i in range(64):  # flows
+            for address in (DENIED, FREE):
+                sender = self.lab.socket("inside", socket.AF_INET, socket.SOCK_DGRAM)
+                sender.sendto(b"queue-%02d" % i, (address, 9100 + i))
+                sender.close()
+            wanted.add(b"queue-%02d" % i)
+        seen = [f for _, f in sniffer.frames(1.0) if b"queue-" in f]
+        self.assertEqual({f[f.index(b"queue-"):][:8] for f in seen}, wanted)
+        self.assertEqual({lab.ipv4_of(f)[1] for f in seen}, {FREE})
+        self.assertEqual(self.reason("ENTRY_DENY") - denied, 64)
+        busy = [w["packets"] for w in self.lab.ctl_status()["per_worker"]]
+        self.assertTrue(all(n > 10 for n in busy), busy)
+
+
+@as_root
+class FewQueues(WireCase):
+    SETTINGS = {"workers": 2}
+
+    def test_runs_with_as_many_workers_as_queues(self):
+        self.settle()
+        self.assertEqual(self.lab.ctl_status()["workers"], 1)
+        self.assertIn("has 1 queues for 2 workers: only 1 run", self.lab.log("dataplane"))
+        self.assertTrue(self.udp_arrives(FREE))
+        self.assertFalse(self.udp_arrives(DENIED))
+
+
+@as_root
 class Refuses(unittest.TestCase):
     def test_interface_with_an_address(self):
         with lab.Lab() as one:

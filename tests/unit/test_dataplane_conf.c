@@ -51,6 +51,10 @@ static void refusals_name_the_place(void **state)
 		{"  memory: lots\n", ":2:"},
 		{"  speed: 3\n", "speed"},
 		{"  workers: 17\n", "dataplane.workers"},
+		{"  workers: 0\n", "dataplane.workers"},
+		{"  memory: 0\n", "dataplane.memory"},
+		{"  capacity: 0\n", "dataplane.capacity"},
+		{"  lcores: \"0,3-1\"\n", "dataplane.lcores"},
 		{"  capacity: 10\n", "dataplane.capacity"},
 		{"  lcores: \"a\"\n", "dataplane.lcores"},
 		{"  on_stop: bypass\n", "dataplane.on_stop"},
@@ -80,6 +84,8 @@ static void pairs_are_checked(void **state)
 		"  pairs:\n    - {inside: a, outside: b}\n",
 		"  ports:\n    - {name: a, iface: x}\n    - {name: a, iface: y}\n"
 		"    - {name: b, iface: z}\n  pairs:\n    - {inside: a, outside: b}\n",
+		"  ports:\n    - {name: a, iface: x}\n    - {name: b, iface: y}\n"
+		"    - {name: c, iface: z}\n  pairs:\n    - {inside: a, outside: b}\n",
 		"  ports:\n    - {name: a, iface: x, pci: y}\n    - {name: b, iface: y}\n"
 		"  pairs:\n    - {inside: a, outside: b}\n",
 	};

@@ -41,6 +41,11 @@ size_t stats_ports(struct stats_port *ret_ports, size_t max)
 	return 2;
 }
 
+uint64_t stats_worker_packets(unsigned worker)
+{
+	return worker + 1;
+}
+
 unsigned stats_workers(void)
 {
 	return workers;
