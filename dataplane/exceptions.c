@@ -35,6 +35,11 @@ struct exceptions {
 	int64_t due; // the earliest end; INT64_MAX none
 };
 
+static size_t records_size(const struct exceptions *x)
+{
+	return match_rules(x->match) * sizeof(struct record);
+}
+
 int exceptions_create(struct rte_rcu_qsbr *qsbr, struct exceptions **ret_exceptions)
 {
 	struct exceptions *x = calloc(1, sizeof(*x));
@@ -45,10 +50,12 @@ int exceptions_create(struct rte_rcu_qsbr *qsbr, struct exceptions **ret_excepti
 		return r;
 	x->due = INT64_MAX;
 	x->memory = pages_map(match_size(RULES));
-	x->records = pages_map(RULES * sizeof(*x->records));
-	if (!x->memory || !x->records || getentropy(key, sizeof(key)))
+	if (!x->memory || getentropy(key, sizeof(key)))
 		goto fail;
 	x->match = match_init(x->memory, RULES, key);
+	x->records = pages_map(records_size(x));
+	if (!x->records)
+		goto fail;
 	r = grace_create(x->match, qsbr, &x->grace);
 	if (r < 0)
 		goto fail;
@@ -64,7 +71,8 @@ void exceptions_free(struct exceptions *x)
 	if (!x)
 		return;
 	grace_free(x->grace);
-	pages_unmap(x->records, RULES * sizeof(*x->records));
+	if (x->records)
+		pages_unmap(x->records, records_size(x));
 	pages_unmap(x->memory, match_size(RULES));
 	free(x);
 }

@@ -95,10 +95,10 @@ static int match_fill(struct match *m, const struct lines *lines)
 
 static int match_build(struct ruleset *r, int which, const struct lines *lines, struct match **to)
 {
-	uint32_t capacity = (uint32_t)lines->n;
+	uint32_t capacity = 2 * (uint32_t)lines->n; // at its best up to half of it
 	uint8_t key[16];
 
-	if (lines->n >= UINT32_MAX / 2 || getentropy(key, sizeof(key)) < 0)
+	if (lines->n >= UINT32_MAX / 8 || getentropy(key, sizeof(key)) < 0)
 		return -ENOMEM;
 	r->sizes[which] = match_size(capacity);
 	r->memory[which] = pages_map(r->sizes[which]);
@@ -139,8 +139,10 @@ void ruleset_fini(struct ruleset *r)
 
 size_t ruleset_rule_print(const struct match *m, uint32_t rule, char text[INDICATOR_TEXT_MAX])
 {
+	struct match_key key;
 	struct indicator n;
 
-	key_to_indicator(match_rule_key(m, rule), &n);
+	match_rule_key(m, rule, &key);
+	key_to_indicator(&key, &n);
 	return indicator_print(&n, text);
 }

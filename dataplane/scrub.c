@@ -9,7 +9,7 @@
 #define TOLD_MAX 100
 
 enum phase {
-	PHASE_BUCKETS,
+	PHASE_LINES,
 	PHASE_REST
 };
 
@@ -53,7 +53,7 @@ const char *table_fault_name(enum table_fault fault)
 	case FAULT_ACTION:
 		return "not with the action it should have";
 	case FAULT_HIDDEN:
-		return "in its bucket, but not found by a lookup";
+		return "in its line, but not found by a lookup";
 	case FAULT_MISSING:
 		return "in the list, but not found by workers";
 	}
@@ -80,32 +80,29 @@ static void walk_begin(struct scrub *s)
 {
 	table_walk_begin(set_table(s->set));
 	s->walking = true;
-	s->phase = PHASE_BUCKETS;
+	s->phase = PHASE_LINES;
 	s->cursor = 0;
 	s->found = s->failed = 0;
 	s->begun_ms = set_now(s->set).boot_ms;
 }
 
-static uint32_t buckets_walk(struct scrub *s, uint32_t steps)
+static uint32_t lines_walk(struct scrub *s, uint32_t steps)
 {
 	struct table *t = set_table(s->set);
 	const struct match *m = table_match(t);
-	uint32_t buckets = match_buckets(m);
+	uint32_t lines = match_lines(m), rules[MATCH_LINE_RULES];
 
-	for (; steps && s->cursor < buckets; s->cursor++, steps--) {
-		uint32_t rule = match_bucket_first(m, s->cursor);
+	for (; steps && s->cursor < lines; s->cursor++, steps--) {
+		unsigned n = match_line(m, s->cursor, rules);
 
-		while (rule != MATCH_NONE) {
-			// Before a repair takes the rule out of its chain.
-			uint32_t next = match_bucket_next(m, rule);
-			enum table_fault fault = table_walk_rule(t, rule);
+		for (unsigned i = 0; i < n; i++) {
+			enum table_fault fault = table_walk_rule(t, rules[i]);
 
 			if (fault != FAULT_NONE)
-				fault_found(s, fault, rule);
-			rule = next;
+				fault_found(s, fault, rules[i]);
 		}
 	}
-	if (s->cursor == buckets) {
+	if (s->cursor == lines) {
 		s->phase = PHASE_REST;
 		s->cursor = 0;
 	}
@@ -141,8 +138,8 @@ bool scrub_step(struct scrub *s, uint32_t steps)
 
 	if (!s->walking)
 		walk_begin(s);
-	if (s->phase == PHASE_BUCKETS)
-		steps = buckets_walk(s, steps);
+	if (s->phase == PHASE_LINES)
+		steps = lines_walk(s, steps);
 	while (s->phase == PHASE_REST && steps && !done) {
 		uint32_t from = s->cursor, slot = 0;
 		enum table_fault fault = table_walk_rest(t, &s->cursor, steps, &slot, &done);

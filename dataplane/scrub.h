@@ -3,7 +3,7 @@
 
 // The scrub: walks what the workers read, over and over, and compares it with what should be there.
 //
-//   buckets ──each rule──> record there? action right? found by match_lookup? → running digest
+//   lines   ──each rule──> record there? action right? found by match_lookup? → running digest
 //   names   ──each──────> found by its name? → running digest
 //   at the end: running digest and count against those kept in O(1); records that were not met
 //
@@ -36,7 +36,7 @@ typedef void (*scrub_cb)(void *ctx, enum table_fault, const struct entry *, bool
 
 int scrub_create(struct set *, scrub_cb, void *ctx, struct scrub **ret_scrub);
 void scrub_free(struct scrub *);
-// Walk at most so many buckets or slots. Returns true when a walk has just ended.
+// Walk at most so many lines or slots. Returns true when a walk has just ended.
 bool scrub_step(struct scrub *, uint32_t steps);
 void scrub_result(const struct scrub *, struct scrub_result *ret_result);
 const char *table_fault_name(enum table_fault);

@@ -11,27 +11,32 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
+// What most entries do not need: only written, and only read, where RECORD_PLAIN is not set.
 struct record {
 	int64_t enforce_until, monitor_until; // as given: what the digest covers
 	int64_t enforce_due, monitor_due; // boot_ms; 0 none, INT64_MAX no end
-	uint32_t mark; // of the synchronisation that named it last
-	uint32_t walk; // of the scrub that met it last
 	uint8_t scope;
-	uint8_t flags;
 };
 
 enum record_flags {
 	RECORD_USED = 1,
 	RECORD_HELD = 2, // the action is stronger than the record says, until table_settle
+	RECORD_PLAIN = 4, // enforced without an end, everywhere
+	RECORD_HIT = 8, // hits[] is not all zero
+	RECORD_TIMED = 16, // in the wheel of ends
 };
 
 struct table {
 	struct match *match;
 	void *memory; // of the match
-	uint32_t rules;
-	uint32_t top; // rules below were given out
+	uint32_t capacity; // of the match
+	uint32_t rules; // its indices are below
+	uint8_t *flags; // by slot, as marks and walks: few octets for most entries
+	uint8_t *marks; // number of the synchronisation that named it last
+	uint8_t *walks; // number of the scrub that met it last
 	struct record *records;
 	struct table_hits *hits; // of rules
 	struct ends *ends; // of rules: a name's end changes nothing on the wire
@@ -40,17 +45,26 @@ struct table {
 	struct table_time now;
 	bool hold;
 	bool marking, walking;
-	uint32_t mark, walk; // numbers of the latest; 0 is a fresh record's
-	struct table_sum all, marks, walked;
+	uint8_t mark, walk; // numbers of the latest; 0 is a fresh entry's
+	struct table_sum all, marked, walked;
 };
 
 static size_t slots_of(const struct table *t)
 {
-	return 2 * (size_t)t->rules;
+	return (size_t)t->rules + t->capacity;
+}
+
+// Room for whole words of them.
+static size_t octets_of(const struct table *t)
+{
+	return (slots_of(t) + 7) & ~(size_t)7;
 }
 
 int table_create(
-	uint32_t rules, struct rte_rcu_qsbr *qsbr, struct table_time now, struct table **ret_table
+	uint32_t capacity,
+	struct rte_rcu_qsbr *qsbr,
+	struct table_time now,
+	struct table **ret_table
 )
 {
 	struct table *t = calloc(1, sizeof(*t));
@@ -59,17 +73,23 @@ int table_create(
 
 	if (!t)
 		return r;
-	t->rules = rules;
+	t->capacity = capacity;
 	t->now = now;
-	t->memory = pages_map(match_size(rules));
-	t->records = pages_map(slots_of(t) * sizeof(*t->records));
-	t->hits = pages_map(rules * sizeof(*t->hits));
-	if (!t->memory || !t->records || !t->hits || getentropy(key, sizeof(key)))
+	t->memory = pages_map(match_size(capacity));
+	if (!t->memory || getentropy(key, sizeof(key)))
 		goto fail;
-	t->match = match_init(t->memory, rules, key);
-	if ((r = ends_create(rules, now.boot_ms, &t->ends)) < 0
+	t->match = match_init(t->memory, capacity, key);
+	t->rules = match_rules(t->match);
+	t->flags = pages_map(octets_of(t));
+	t->marks = pages_map(octets_of(t));
+	t->walks = pages_map(octets_of(t));
+	t->records = pages_map(slots_of(t) * sizeof(*t->records));
+	t->hits = pages_map(t->rules * sizeof(*t->hits));
+	if (!t->flags || !t->marks || !t->walks || !t->records || !t->hits)
+		goto fail;
+	if ((r = ends_create(t->rules, now.boot_ms, &t->ends)) < 0
 	    || (r = grace_create(t->match, qsbr, &t->grace)) < 0
-	    || (r = name_table_create(rules, &t->names)) < 0)
+	    || (r = name_table_create(capacity, &t->names)) < 0)
 		goto fail;
 	*ret_table = t;
 	return 0;
@@ -87,7 +107,10 @@ void table_free(struct table *t)
 	ends_free(t->ends);
 	pages_unmap(t->hits, t->rules * sizeof(*t->hits));
 	pages_unmap(t->records, slots_of(t) * sizeof(*t->records));
-	pages_unmap(t->memory, match_size(t->rules));
+	pages_unmap(t->walks, octets_of(t));
+	pages_unmap(t->marks, octets_of(t));
+	pages_unmap(t->flags, octets_of(t));
+	pages_unmap(t->memory, match_size(t->capacity));
 	free(t);
 }
 
@@ -108,15 +131,37 @@ uint64_t table_names(const struct table *t)
 
 uint32_t table_rules_room(const struct table *t)
 {
-	return t->rules - match_count(t->match) - grace_pending(t->grace);
+	return t->capacity - match_count(t->match) - grace_pending(t->grace);
 }
 
 uint32_t table_names_room(const struct table *t)
 {
-	return t->rules - name_count(t->names);
+	return t->capacity - name_count(t->names);
 }
 
 // --- slots
+
+static struct record record_get(const struct table *t, uint32_t slot)
+{
+	if (t->flags[slot] & RECORD_PLAIN)
+		return (struct record){.enforce_until = UNTIL_FOREVER, .enforce_due = INT64_MAX};
+	return t->records[slot];
+}
+
+static bool record_is_plain(const struct record *r)
+{
+	return r->enforce_until == UNTIL_FOREVER && r->monitor_until == UNTIL_NONE && r->scope == 0;
+}
+
+static void record_set(struct table *t, uint32_t slot, const struct record *r)
+{
+	t->flags[slot] &= (uint8_t)~RECORD_PLAIN;
+	t->flags[slot] |= RECORD_USED;
+	if (record_is_plain(r))
+		t->flags[slot] |= RECORD_PLAIN;
+	else
+		t->records[slot] = *r;
+}
 
 bool table_matched(const struct table *t, uint32_t slot)
 {
@@ -135,22 +180,25 @@ uint32_t table_find(const struct table *t, const struct indicator *n)
 	key_from_indicator(n, &key);
 	index = match_find(t->match, &key);
 	// A rule without a record is the scrub's to clear away, not an entry.
-	if (index == MATCH_NONE || !(t->records[index].flags & RECORD_USED))
+	if (index == MATCH_NONE || !(t->flags[index] & RECORD_USED))
 		return SLOT_NONE;
 	return index;
 }
 
 void table_entry(const struct table *t, uint32_t slot, struct entry *ret_entry)
 {
-	const struct record *r = &t->records[slot];
+	const struct record r = record_get(t, slot);
+	struct match_key key;
 
-	ret_entry->enforce_until = r->enforce_until;
-	ret_entry->monitor_until = r->monitor_until;
-	ret_entry->scope = r->scope;
-	if (table_matched(t, slot))
-		key_to_indicator(match_rule_key(t->match, slot), &ret_entry->indicator);
-	else
+	ret_entry->enforce_until = r.enforce_until;
+	ret_entry->monitor_until = r.monitor_until;
+	ret_entry->scope = r.scope;
+	if (table_matched(t, slot)) {
+		match_rule_key(t->match, slot, &key);
+		key_to_indicator(&key, &ret_entry->indicator);
+	} else {
 		name_indicator(t->names, slot - t->rules, &ret_entry->indicator);
+	}
 }
 
 struct digest table_hash(const struct table *t, uint32_t slot)
@@ -161,14 +209,14 @@ struct digest table_hash(const struct table *t, uint32_t slot)
 	return entry_hash(&entry);
 }
 
-static bool is_marked(const struct table *t, const struct record *r)
+static bool is_marked(const struct table *t, uint32_t slot)
 {
-	return t->marking && r->mark == t->mark;
+	return t->marking && t->marks[slot] == t->mark;
 }
 
-static bool is_walked(const struct table *t, const struct record *r)
+static bool is_walked(const struct table *t, uint32_t slot)
 {
-	return t->walking && r->walk == t->walk;
+	return t->walking && t->walks[slot] == t->walk;
 }
 
 static void sum_add(struct table_sum *sum, struct digest hash)
@@ -183,26 +231,25 @@ static void sum_remove(struct table_sum *sum, struct digest hash)
 	digest_remove(&sum->digest, hash);
 }
 
-static void account_in(struct table *t, struct record *r, struct digest hash)
+static void account_in(struct table *t, uint32_t slot, struct digest hash)
 {
 	sum_add(&t->all, hash);
 	if (t->marking) {
-		r->mark = t->mark;
-		sum_add(&t->marks, hash);
+		t->marks[slot] = t->mark;
+		sum_add(&t->marked, hash);
 	}
-	if (is_walked(t, r))
+	if (is_walked(t, slot))
 		sum_add(&t->walked, hash);
 }
 
 static void account_out(struct table *t, uint32_t slot)
 {
-	const struct record *r = &t->records[slot];
 	struct digest hash = table_hash(t, slot);
 
 	sum_remove(&t->all, hash);
-	if (is_marked(t, r))
-		sum_remove(&t->marks, hash);
-	if (is_walked(t, r))
+	if (is_marked(t, slot))
+		sum_remove(&t->marked, hash);
+	if (is_walked(t, slot))
 		sum_remove(&t->walked, hash);
 }
 
@@ -223,11 +270,18 @@ static uint8_t action_at(const struct record *r, int64_t boot_ms)
 	return r->monitor_due > boot_ms ? MATCH_MONITOR : MATCH_INERT;
 }
 
+static uint8_t action_of(const struct table *t, uint32_t slot, int64_t boot_ms)
+{
+	const struct record r = record_get(t, slot);
+
+	return action_at(&r, boot_ms);
+}
+
 uint8_t table_action(const struct table *t, uint32_t slot)
 {
 	if (table_matched(t, slot))
 		return match_rule_action(t->match, slot);
-	return action_at(&t->records[slot], t->now.boot_ms);
+	return action_of(t, slot, t->now.boot_ms);
 }
 
 uint8_t table_action_of(const struct table *t, const struct entry *e)
@@ -240,128 +294,146 @@ uint8_t table_action_of(const struct table *t, const struct entry *e)
 	return action_at(&r, t->now.boot_ms);
 }
 
+// Most entries were never in the wheel: theirs is not touched.
+static void end_set(struct table *t, uint32_t rule, int64_t due)
+{
+	if (due == ENDS_NEVER && !(t->flags[rule] & RECORD_TIMED))
+		return;
+	ends_set(t->ends, rule, due);
+	t->flags[rule] &= (uint8_t)~RECORD_TIMED;
+	if (due != ENDS_NEVER)
+		t->flags[rule] |= RECORD_TIMED;
+}
+
 // The action by the record, one store; with hold_back a weaker one waits.
 static void settle_action(struct table *t, uint32_t rule, bool hold_back)
 {
-	struct record *r = &t->records[rule];
+	const struct record r = record_get(t, rule);
 	int64_t now = t->now.boot_ms, due = ENDS_NEVER;
-	uint8_t want = action_at(r, now);
+	uint8_t want = action_at(&r, now);
 	uint8_t is = match_rule_action(t->match, rule);
 
 	if (want == MATCH_ENFORCE)
-		due = r->enforce_due;
+		due = r.enforce_due;
 	else if (want == MATCH_MONITOR)
-		due = r->monitor_due;
-	ends_set(t->ends, rule, due);
+		due = r.monitor_due;
+	end_set(t, rule, due);
 	if (want < is && hold_back) {
-		r->flags |= RECORD_HELD;
+		t->flags[rule] |= RECORD_HELD;
 		return;
 	}
-	r->flags &= (uint8_t)~RECORD_HELD;
+	t->flags[rule] &= (uint8_t)~RECORD_HELD;
 	if (want != is)
 		match_action_set(t->match, rule, want);
 }
 
-static void record_fill(struct table *t, struct record *r, const struct entry *e)
+static struct record record_make(const struct table *t, const struct entry *e)
 {
-	r->enforce_until = e->enforce_until;
-	r->monitor_until = e->monitor_until;
-	r->enforce_due = due_of(t, e->enforce_until);
-	r->monitor_due = due_of(t, e->monitor_until);
-	r->scope = e->scope;
-	r->flags |= RECORD_USED;
+	return (struct record){
+		.enforce_until = e->enforce_until,
+		.monitor_until = e->monitor_until,
+		.enforce_due = due_of(t, e->enforce_until),
+		.monitor_due = due_of(t, e->monitor_until),
+		.scope = e->scope,
+	};
 }
 
 static int slot_add(struct table *t, const struct entry *e)
 {
-	// New while a walk is under way: counted as met at once, wherever the walk is.
-	struct record filled = {.walk = t->walking ? t->walk : 0};
+	const struct record made = record_make(t, e);
 	struct match_key key;
 	uint32_t index;
 	int r;
 
-	record_fill(t, &filled, e);
 	if (e->indicator.kind == INDICATOR_NAME) {
 		r = name_add(t->names, &e->indicator, &index);
 		if (r < 0)
 			return r;
 		index += t->rules;
-		t->records[index] = filled;
 	} else {
 		key_from_indicator(&e->indicator, &key);
-		r = match_add(t->match, &key, action_at(&filled, t->now.boot_ms), &index);
+		r = match_add(t->match, &key, action_at(&made, t->now.boot_ms), &index);
 		if (r < 0)
 			return r;
-		if (index >= t->top)
-			t->top = index + 1;
-		t->records[index] = filled;
-		t->hits[index] = (struct table_hits){0};
-		settle_action(t, index, false);
 	}
-	account_in(t, &t->records[index], entry_hash(e));
+	record_set(t, index, &made);
+	// New while a walk is under way: counted as met at once, wherever the walk is.
+	t->walks[index] = t->walking ? t->walk : 0;
+	t->marks[index] = 0;
+	if (table_matched(t, index))
+		settle_action(t, index, false);
+	account_in(t, index, entry_hash(e));
 	return 0;
 }
 
 int table_put(struct table *t, const struct entry *e, bool hold_back)
 {
 	uint32_t slot = table_find(t, &e->indicator);
-	struct record *r;
+	struct record r;
 
 	if (slot == SLOT_NONE)
 		return slot_add(t, e);
-	r = &t->records[slot];
-	if (r->enforce_until != e->enforce_until || r->monitor_until != e->monitor_until
-	    || r->scope != e->scope) {
+	r = record_get(t, slot);
+	if (r.enforce_until != e->enforce_until || r.monitor_until != e->monitor_until
+	    || r.scope != e->scope) {
 		account_out(t, slot);
-		record_fill(t, r, e);
-		account_in(t, r, entry_hash(e));
-	} else if (t->marking && r->mark != t->mark) {
+		r = record_make(t, e);
+		record_set(t, slot, &r);
+		account_in(t, slot, entry_hash(e));
+	} else if (t->marking && t->marks[slot] != t->mark) {
 		// The same record: its deadlines were made when it came, and a clock that
 		// stepped since moves nothing.
-		r->mark = t->mark;
-		sum_add(&t->marks, entry_hash(e));
+		t->marks[slot] = t->mark;
+		sum_add(&t->marked, entry_hash(e));
 	}
 	if (table_matched(t, slot))
 		settle_action(t, slot, hold_back);
 	return 0;
 }
 
+static void slot_reset(struct table *t, uint32_t slot)
+{
+	if (t->flags[slot] & RECORD_HIT)
+		t->hits[slot] = (struct table_hits){0};
+	if (table_matched(t, slot))
+		end_set(t, slot, ENDS_NEVER);
+	t->flags[slot] = t->marks[slot] = t->walks[slot] = 0;
+}
+
 void table_remove(struct table *t, uint32_t slot)
 {
 	account_out(t, slot);
-	t->records[slot] = (struct record){0};
+	slot_reset(t, slot);
 	if (!table_matched(t, slot)) {
 		name_remove(t->names, slot - t->rules);
 		return;
 	}
-	ends_set(t->ends, slot, ENDS_NEVER);
 	match_unlink(t->match, slot);
 	grace_retire(t->grace, slot);
+}
+
+static bool slot_used(const struct table *t, uint32_t slot)
+{
+	return t->flags[slot] & RECORD_USED;
 }
 
 // The next slot from here on that holds an entry; slots_of: none.
 static uint32_t slot_next(const struct table *t, uint32_t slot)
 {
 	uint32_t end = (uint32_t)slots_of(t);
+	uint64_t word;
 
-	if (slot >= t->top && slot < t->rules)
-		slot = t->rules;
-	if (slot >= t->rules && slot - t->rules >= name_top(t->names))
-		return end;
-	return slot;
-}
-
-static bool slot_used(const struct table *t, uint32_t slot)
-{
-	return t->records[slot].flags & RECORD_USED;
+	while (slot < end && !slot_used(t, slot)) {
+		memcpy(&word, &t->flags[slot & ~7u], sizeof(word));
+		slot = word ? slot + 1 : (slot | 7) + 1;
+	}
+	return slot < end ? slot : end;
 }
 
 void table_clear(struct table *t)
 {
-	for (uint32_t slot = 0; (slot = slot_next(t, slot)) < slots_of(t); slot++) {
-		if (slot_used(t, slot))
-			table_remove(t, slot);
-	}
+	for (uint32_t slot = 0; (slot = slot_next(t, slot)) < slots_of(t); slot++)
+		table_remove(t, slot);
 }
 
 void table_hit(
@@ -372,11 +444,15 @@ void table_hit(
 	uint64_t bytes
 )
 {
+	struct match_key is;
 	struct table_hits *h;
 
-	if (rule >= t->top || !slot_used(t, rule)
-	    || !key_equal(match_rule_key(t->match, rule), key))
+	if (rule >= t->rules || !slot_used(t, rule))
 		return;
+	match_rule_key(t->match, rule, &is);
+	if (!key_equal(&is, key))
+		return;
+	t->flags[rule] |= RECORD_HIT;
 	h = &t->hits[rule];
 	h->packets += packets;
 	h->bytes += bytes;
@@ -395,7 +471,7 @@ static void end_due(void *ctx, uint32_t rule)
 	struct table *t = ctx;
 
 	if (slot_used(t, rule))
-		settle_action(t, rule, t->records[rule].flags & RECORD_HELD);
+		settle_action(t, rule, t->flags[rule] & RECORD_HELD);
 }
 
 void table_tick(struct table *t, struct table_time now)
@@ -415,14 +491,13 @@ void table_ends_hold(struct table *t, bool hold)
 		return;
 	t->hold = hold;
 	for (uint32_t slot = 0; (slot = slot_next(t, slot)) < slots_of(t); slot++) {
-		struct record *r = &t->records[slot];
+		struct record r = record_get(t, slot);
 
-		if (!slot_used(t, slot))
-			continue;
-		r->enforce_due = due_of(t, r->enforce_until);
-		r->monitor_due = due_of(t, r->monitor_until);
+		r.enforce_due = due_of(t, r.enforce_until);
+		r.monitor_due = due_of(t, r.monitor_until);
+		record_set(t, slot, &r);
 		if (table_matched(t, slot))
-			settle_action(t, slot, r->flags & RECORD_HELD);
+			settle_action(t, slot, t->flags[slot] & RECORD_HELD);
 	}
 }
 
@@ -438,12 +513,23 @@ void table_poll(struct table *t, bool drained)
 
 // --- marks
 
+// Numbers come round: those of long ago go first. What is zero stays untouched.
+static void octets_clear(uint8_t *octets, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (octets[i])
+			octets[i] = 0;
+	}
+}
+
 void table_mark_begin(struct table *t)
 {
-	if (++t->mark == 0)
+	if (++t->mark == 0) {
+		octets_clear(t->marks, slots_of(t));
 		t->mark = 1;
+	}
 	t->marking = true;
-	t->marks = (struct table_sum){0};
+	t->marked = (struct table_sum){0};
 }
 
 void table_mark_end(struct table *t)
@@ -458,12 +544,12 @@ bool table_marking(const struct table *t)
 
 bool table_marked(const struct table *t, uint32_t slot)
 {
-	return is_marked(t, &t->records[slot]);
+	return is_marked(t, slot);
 }
 
 struct table_sum table_marks(const struct table *t)
 {
-	return t->marks;
+	return t->marked;
 }
 
 bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
@@ -471,11 +557,9 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 	uint32_t slot = *from;
 
 	for (; slots && (slot = slot_next(t, slot)) < slots_of(t); slot++, slots--) {
-		if (!slot_used(t, slot))
-			continue;
 		if (!table_marked(t, slot))
 			table_remove(t, slot);
-		else if (t->records[slot].flags & RECORD_HELD)
+		else if (t->flags[slot] & RECORD_HELD)
 			settle_action(t, slot, false);
 	}
 	*from = slot_next(t, slot);
@@ -486,8 +570,10 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 
 void table_walk_begin(struct table *t)
 {
-	if (++t->walk == 0)
+	if (++t->walk == 0) {
+		octets_clear(t->walks, slots_of(t));
 		t->walk = 1;
+	}
 	t->walking = true;
 	t->walked = (struct table_sum){0};
 }
@@ -504,18 +590,15 @@ struct table_sum table_walked(const struct table *t)
 
 static void walk_meet(struct table *t, uint32_t slot)
 {
-	struct record *r = &t->records[slot];
-
-	if (r->walk == t->walk)
+	if (t->walks[slot] == t->walk)
 		return;
-	r->walk = t->walk;
+	t->walks[slot] = t->walk;
 	sum_add(&t->walked, table_hash(t, slot));
 }
 
 enum table_fault table_walk_rule(struct table *t, uint32_t rule)
 {
-	const struct record *r = &t->records[rule];
-	const struct match_key *key = match_rule_key(t->match, rule);
+	struct match_key key;
 	uint8_t action = match_rule_action(t->match, rule);
 	int64_t now = t->now.boot_ms;
 	struct match_hit hit;
@@ -524,11 +607,12 @@ enum table_fault table_walk_rule(struct table *t, uint32_t rule)
 		return FAULT_UNKNOWN;
 	walk_meet(t, rule);
 	// The wheel lets an end take effect up to a tick late.
-	if (!(r->flags & RECORD_HELD) && action != action_at(r, now)
-	    && action != action_at(r, now - ENDS_TICK_MS))
+	if (!(t->flags[rule] & RECORD_HELD) && action != action_of(t, rule, now)
+	    && action != action_of(t, rule, now - ENDS_TICK_MS))
 		return FAULT_ACTION;
-	match_lookup(t->match, key->family, key->addr, key->proto, key->port, &hit);
-	if ((hit.actions & action) != action || match_find(t->match, key) != rule)
+	match_rule_key(t->match, rule, &key);
+	match_lookup(t->match, key.family, key.addr, key.proto, key.port, &hit);
+	if ((hit.actions & action) != action || match_find(t->match, &key) != rule)
 		return FAULT_HIDDEN;
 	return FAULT_NONE;
 }
@@ -541,14 +625,12 @@ table_walk_rest(struct table *t, uint32_t *from, uint32_t slots, uint32_t *ret_s
 	for (; slots && (slot = slot_next(t, slot)) < slots_of(t); slot++, slots--) {
 		struct indicator name;
 
-		if (!slot_used(t, slot))
-			continue;
 		if (!table_matched(t, slot)) {
 			name_indicator(t->names, slot - t->rules, &name);
 			if (name_find(t->names, &name) == slot - t->rules)
 				walk_meet(t, slot);
 		}
-		if (is_walked(t, &t->records[slot]))
+		if (is_walked(t, slot))
 			continue;
 		*from = slot + 1;
 		*ret_slot = slot;
@@ -563,19 +645,21 @@ table_walk_rest(struct table *t, uint32_t *from, uint32_t slots, uint32_t *ret_s
 // Under a new index: the old one may still be in a reader's hands, or in a broken chain.
 static int rule_relink(struct table *t, uint32_t old)
 {
-	const struct match_key key = *match_rule_key(t->match, old);
-	struct record *r = &t->records[old];
+	const struct record r = record_get(t, old);
+	struct match_key key;
 	uint32_t rule;
-	int error = match_add(t->match, &key, action_at(r, t->now.boot_ms), &rule);
+	int error;
 
+	match_rule_key(t->match, old, &key);
+	error = match_add(t->match, &key, action_at(&r, t->now.boot_ms), &rule);
 	if (error < 0)
 		return error;
-	if (rule >= t->top)
-		t->top = rule + 1;
-	t->records[rule] = *r;
-	t->hits[rule] = t->hits[old];
-	*r = (struct record){0};
-	ends_set(t->ends, old, ENDS_NEVER);
+	record_set(t, rule, &r);
+	t->flags[rule] |= t->flags[old] & RECORD_HIT;
+	t->marks[rule] = t->marks[old];
+	if (t->flags[old] & RECORD_HIT)
+		t->hits[rule] = t->hits[old];
+	slot_reset(t, old);
 	settle_action(t, rule, false);
 	walk_meet(t, rule);
 	grace_retire(t->grace, old);

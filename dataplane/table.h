@@ -3,10 +3,11 @@
 
 // The entries of the live set: what lookups read, and beside it what they do not need.
 //
-//   slot 0 … rules − 1             a rule of the match: networks and ports
-//   slot rules … 2 × rules − 1     a name (name_table.h): kept and in the digest, not matched
-//   records[slot]                  ends as given, deadlines, scope, marks
-//   hits[rule]                     packets, bytes, time of the last one
+//   slot 0 … rules − 1         a rule of the match, by its index: networks and ports
+//   slot rules …               a name (name_table.h): kept and in the digest, not matched
+//   flags, marks, walks[slot]  an octet each: all that most entries have
+//   records[slot]              ends as given, deadlines, scope: of entries that are not plain
+//   hits[rule]                 packets, bytes, time of the last one
 //
 // Count and digest are kept in O(1) over three things: all entries, those that a synchronisation
 // has marked, and those that a walk of the scrub has met.
@@ -32,8 +33,9 @@ struct table_sum {
 	struct digest digest;
 };
 
+// capacity: rules, and as many names.
 int table_create(
-	uint32_t rules, struct rte_rcu_qsbr *, struct table_time, struct table **ret_table
+	uint32_t capacity, struct rte_rcu_qsbr *, struct table_time, struct table **ret_table
 );
 void table_free(struct table *);
 struct match *table_match(struct table *);
@@ -94,16 +96,16 @@ enum table_fault {
 	FAULT_NONE,
 	FAULT_UNKNOWN, // workers find a rule that has no record
 	FAULT_ACTION, // its action is not what its record says
-	FAULT_HIDDEN, // it is in a bucket, but looking it up does not find it
+	FAULT_HIDDEN, // it is in a line, but looking it up does not find it
 	FAULT_MISSING, // it has a record, but the walk did not meet it
 };
 
 void table_walk_begin(struct table *);
 void table_walk_end(struct table *);
 struct table_sum table_walked(const struct table *);
-// A rule met in a bucket that workers read.
+// A rule met in a line that workers read.
 enum table_fault table_walk_rule(struct table *, uint32_t rule);
-// After all buckets: names, and what was not met. From slot *from, at most `slots` of them;
+// After all lines: names, and what was not met. From slot *from, at most `slots` of them;
 // FAULT_MISSING: *ret_slot is one, go on with the same call. Done when *ret_done.
 enum table_fault
 table_walk_rest(struct table *, uint32_t *from, uint32_t slots, uint32_t *ret_slot, bool *ret_done);

@@ -59,7 +59,7 @@ report(struct worker *w,
 	if (p->n_layers == 0)
 		return;
 	if (d->rule != MATCH_NONE)
-		denial.entry = *match_rule_key(w->live->entries, d->rule);
+		match_rule_key(w->live->entries, d->rule, &denial.entry);
 	memcpy(denial.src, layer->src, 16);
 	memcpy(denial.dst, layer->dst, 16);
 	events_denied(w->events, w->index, &denial);

@@ -1,166 +1,157 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// Two chained hashes in one block of memory:
-//
-//   heads[]: bucket → { first rule + 1 | filter }     rules[]: key, action, next + 1
-//   hosts[]: bucket → { first rule + 1 | filter }     ports[]: next + 1, prev + 1 (of a host)
-//
-// The first holds every rule under its whole key. The second holds the rules with a port once more,
-// under the address alone: it tells of a fragment without ports whether a port rule might be meant.
-// A head also carries a filter of 32 bits, one for each rule of its chain: an address that no rule
-// covers costs one cache line a probe and touches no rule. Head and filter are one 64-bit store.
-// Zero is "none" everywhere, so that memory never used is never touched.
+// The writer, and what does not hurry. See match_table.h for the structure.
 
 #include "dataplane/core/match.h"
 
+#include "dataplane/core/match_table.h"
 #include "rules/siphash.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#define LINE 64
-#define PROTO_TCP 6
-#define PROTO_UDP 17
-#define PROBES_MAX 8
-#define LENGTH_WORDS 3 // bits 0 … 128
+// --- layout
 
-enum rule_state {
-	RULE_FREE = 0,
-	RULE_LINKED,
-	RULE_UNLINKED, // readers may still be on it
+struct layout {
+	uint8_t *base;
+	size_t at;
 };
 
-struct rule {
-	struct match_key key; // written before the rule is linked, then never until recycled
-	_Atomic(uint32_t) next; // writer: wo, readers: ro; index + 1
-	_Atomic(uint8_t) action; // writer: wo, readers: ro
-	uint8_t state; // writer only
-	uint8_t pad[2];
-};
-
-struct port_rule {
-	_Atomic(uint32_t) next; // writer: wo, readers: ro; index + 1
-	uint32_t prev; // writer only; index + 1
-};
-
-struct match {
-	// Read by all, written by the writer when a prefix length or protocol comes or goes.
-	uint8_t key[16];
-	uint32_t capacity;
-	uint32_t mask; // buckets − 1
-	_Atomic(uint64_t) *heads;
-	_Atomic(uint64_t) *hosts;
-	struct rule *rules;
-	struct port_rule *ports;
-	_Alignas(LINE) _Atomic(uint64_t
-	) lengths[2][LENGTH_WORDS]; // [family][]: bit = length in use
-	_Atomic(uint32_t) port_counts[2][2]; // [family][proto]
-	// The writer's own.
-	_Alignas(LINE) uint32_t length_counts[2][129];
-	uint32_t top; // rules below were used at least once
-	uint32_t free; // index + 1, chained by next
-	_Atomic(uint32_t) count; // of linked rules; read by anybody
-};
-
-_Static_assert(sizeof(struct rule) == 32, "two rules a cache line");
-_Static_assert(sizeof(struct match_key) == 24, "three words");
-
-static uint32_t buckets_for(uint32_t capacity)
+static void *take(struct layout *l, size_t n, size_t size)
 {
-	uint32_t n = 1;
+	void *p = l->base ? l->base + l->at : NULL;
 
-	while (n < capacity && n < 1u << 31)
-		n *= 2;
-	return n;
+	l->at += (n * size + LINE - 1) & ~(size_t)(LINE - 1);
+	return p;
 }
 
-static size_t align(size_t n)
+// A power of two near n, between 2^10 and 2^24.
+static uint32_t cells_for(uint32_t n)
 {
-	return (n + LINE - 1) & ~(size_t)(LINE - 1);
+	uint32_t cells = 1u << 10;
+
+	while (cells < n / 2 && cells < CELLS24)
+		cells *= 2;
+	return cells;
+}
+
+// Fills in all pointers; with base NULL only its size counts.
+static size_t lay_out(struct match *m, uint32_t capacity, void *base)
+{
+	struct layout l = {.base = base};
+	uint32_t classes = cells_for(capacity), heads = cells_for(capacity);
+
+	take(&l, 1, sizeof(struct match));
+	m->capacity = capacity;
+	m->host_lines = (uint32_t)((uint64_t)capacity * 5 / HOST_LOAD_10) + 1;
+	m->host_rules = m->host_lines * HOST_STRIDE;
+	m->rule_lines = capacity / RULE_LOAD + 2;
+	m->port_mask = heads - 1;
+	m->class_mask = classes - 1;
+	m->near = take(&l, CELLS24 / 32, sizeof(*m->near));
+	m->wide = take(&l, CELLS24 / 32, sizeof(*m->wide));
+	m->hosts = take(&l, m->host_lines, sizeof(*m->hosts));
+	m->lines = take(&l, m->rule_lines, sizeof(*m->lines));
+	m->rules = take(&l, capacity, sizeof(*m->rules));
+	m->shorts6 = take(&l, SHORTS, sizeof(*m->shorts6));
+	m->classes6 = take(&l, classes, sizeof(*m->classes6));
+	m->heads = take(&l, heads, sizeof(*m->heads));
+	m->ports = take(&l, capacity, sizeof(*m->ports));
+	m->host_counts = take(&l, CELLS24, 1);
+	m->wide_counts = take(&l, CELLS24, 1);
+	m->short_counts = take(&l, (size_t)SHORT_LENGTHS * SHORTS, 1);
+	m->class_counts = take(&l, (size_t)CLASSES * classes, 1);
+	for (int f = 0; f < 2; f++) {
+		m->tops[f] = take(&l, TOPS, sizeof(*m->tops[f]));
+		m->top_counts[f] = take(&l, (size_t)16 * TOPS, sizeof(*m->top_counts[f]));
+	}
+	return l.at;
 }
 
 size_t match_size(uint32_t capacity)
 {
-	size_t buckets = buckets_for(capacity);
+	struct match m;
 
-	return align(sizeof(struct match)) + 2 * align(buckets * sizeof(uint64_t))
-		+ align(capacity * sizeof(struct rule))
-		+ align(capacity * sizeof(struct port_rule));
+	return lay_out(&m, capacity, NULL);
+}
+
+static const struct match_reader *const readers[] = {
+#ifdef __x86_64__
+	&match_reader_avx512,
+	&match_reader_avx2,
+#endif
+	&match_reader_portable,
+};
+
+static bool usable(const struct match_reader *r)
+{
+#ifdef __x86_64__
+	bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("aes")
+		&& __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt");
+
+	if (r == &match_reader_avx2)
+		return avx2;
+	if (r == &match_reader_avx512)
+		return avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f")
+			&& __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+			&& __builtin_cpu_supports("avx512vl");
+#endif
+	return r == &match_reader_portable;
 }
 
 struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[static 16])
 {
 	struct match *m = memory;
-	uint8_t *at = memory;
-	size_t heads = align(buckets_for(capacity) * sizeof(uint64_t));
 
-	memcpy(m->key, key, sizeof(m->key));
-	m->capacity = capacity;
-	m->mask = buckets_for(capacity) - 1;
-	at += align(sizeof(*m));
-	m->heads = (void *)at;
-	at += heads;
-	m->hosts = (void *)at;
-	at += heads;
-	m->rules = (void *)at;
-	at += align(capacity * sizeof(struct rule));
-	m->ports = (void *)at;
+	lay_out(m, capacity, memory);
+	for (uint8_t i = 0; i < 5; i++)
+		siphash128(key, &i, 1, (uint64_t *)(void *)m->round_keys[i]);
+	for (uint8_t i = 0; i < 4; i++) {
+		uint8_t text[2] = {i, 'f'};
+
+		m->filter_keys[i] = siphash64(key, text, sizeof(text));
+	}
+	for (unsigned bits = 0; bits <= 128; bits++) {
+		for (unsigned i = 0; i < bits; i++)
+			m->masks[bits][i / 8] |= (uint8_t)(0x80 >> i % 8);
+	}
+	for (size_t i = 0; !m->reader; i++) {
+		if (usable(readers[i]))
+			m->reader = readers[i];
+	}
 	return m;
+}
+
+const char *match_variant(const struct match *m)
+{
+	return m->reader->name;
+}
+
+int match_variant_set(struct match *m, const char *name)
+{
+	for (size_t i = 0; i < sizeof(readers) / sizeof(*readers); i++) {
+		if (strcmp(readers[i]->name, name) != 0)
+			continue;
+		if (!usable(readers[i]))
+			return -ENOTSUP;
+		m->reader = readers[i];
+		return 0;
+	}
+	return -ENOENT;
 }
 
 // --- keys
 
-static unsigned family_index(uint8_t family)
-{
-	return family == 6;
-}
-
-static unsigned proto_index(uint8_t proto)
-{
-	return proto == PROTO_UDP;
-}
-
 static bool key_equal(const struct match_key *a, const struct match_key *b)
 {
-	uint64_t x[3], y[3];
-
-	memcpy(x, a, sizeof(x));
-	memcpy(y, b, sizeof(y));
-	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-static uint64_t from_be64(uint64_t x)
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	return x;
-#else
-	return __builtin_bswap64(x);
-#endif
-}
-
-// The upper `bits` of 64, in network byte order.
-static uint64_t word_mask(unsigned bits)
-{
-	return bits ? from_be64(~(uint64_t)0 << (64 - bits)) : 0;
-}
-
-// Clear the bits behind the prefix.
-static void addr_mask(uint8_t addr[16], unsigned bits)
-{
-	uint64_t words[2];
-
-	memcpy(words, addr, sizeof(words));
-	words[0] &= word_mask(bits < 64 ? bits : 64);
-	words[1] &= word_mask(bits < 64 ? 0 : bits - 64);
-	memcpy(addr, words, sizeof(words));
-}
-
-static bool key_valid(const struct match_key *k)
+static bool key_valid(const struct match *m, const struct match_key *k)
 {
 	unsigned bits = k->family == 4 ? 32 : 128;
-	uint8_t addr[16];
 
 	if ((k->family != 4 && k->family != 6) || k->prefix_len == 0 || k->prefix_len > bits)
 		return false;
@@ -171,9 +162,11 @@ static bool key_valid(const struct match_key *k)
 	} else if (k->port) {
 		return false;
 	}
-	memcpy(addr, k->addr, sizeof(addr));
-	addr_mask(addr, k->prefix_len);
-	return memcmp(addr, k->addr, sizeof(addr)) == 0;
+	for (unsigned i = 0; i < sizeof(k->addr); i++) {
+		if (k->addr[i] & ~m->masks[k->prefix_len][i])
+			return false;
+	}
+	return true;
 }
 
 // The key as it is hashed and compared: nothing in the padding.
@@ -186,103 +179,220 @@ static struct match_key key_clean(const struct match_key *k)
 	return clean;
 }
 
-static uint64_t key_hash(const struct match *m, const struct match_key *k)
+// Among the hosts; 0.0.0.0 would look like a free place.
+static bool key_is_host(const struct match_key *k)
 {
-	return siphash64(m->key, k, sizeof(*k));
+	return k->family == 4 && k->prefix_len == 32 && !k->proto && addr4(k->addr) != 0;
 }
 
-// The address alone, for the chains of rules with a port.
-static uint64_t host_hash(const struct match *m, uint8_t family, const uint8_t *addr)
-{
-	struct match_key k = {.family = family};
+// --- the lines of hosts
 
-	memcpy(k.addr, addr, sizeof(k.addr));
-	return key_hash(m, &k);
+struct host_place {
+	uint32_t home; // line
+	uint32_t line;
+	unsigned place;
+	uint32_t rule; // MATCH_NONE: not there
+	bool room; // if not there: line and place are free
+};
+
+static uint32_t host_line_after(const struct match *m, uint32_t line)
+{
+	return line + 1 == m->host_lines ? 0 : line + 1;
 }
 
-// --- heads: index + 1 below, filter above
-
-static uint32_t head_first(uint64_t head)
+static uint32_t host_rule(uint32_t line, unsigned place)
 {
-	return (uint32_t)head;
+	return line * HOST_STRIDE + place;
 }
 
-static uint64_t filter_bit(uint64_t hash)
+static void host_line_look(
+	const struct match *m, uint32_t line, uint32_t addr, uint64_t meta, struct host_place *p
+)
 {
-	return (uint64_t)1 << (32 + (hash >> 59));
-}
+	for (unsigned i = 0; i < HOST_KEYS; i++) {
+		uint32_t key = atomic_load_explicit(&m->hosts[line].keys[i], memory_order_relaxed);
 
-static _Atomic(uint64_t) *head_of(const struct match *m, uint64_t hash)
-{
-	return &m->heads[hash & m->mask];
-}
-
-static _Atomic(uint64_t) *host_head_of(const struct match *m, uint64_t hash)
-{
-	return &m->hosts[hash & m->mask];
-}
-
-static uint32_t rule_next(const struct rule *r)
-{
-	return atomic_load_explicit(&r->next, memory_order_acquire);
-}
-
-static uint32_t find_clean(const struct match *m, const struct match_key *k, uint64_t hash)
-{
-	uint64_t head = atomic_load_explicit(head_of(m, hash), memory_order_acquire);
-
-	if (!(head & filter_bit(hash)))
-		return MATCH_NONE;
-	for (uint32_t i = head_first(head); i; i = rule_next(&m->rules[i - 1])) {
-		if (key_equal(&m->rules[i - 1].key, k))
-			return i - 1;
+		if (key == addr && meta_linked(meta, i)) {
+			p->rule = host_rule(line, i);
+			p->line = line;
+			p->place = i;
+			return;
+		}
+		if (key == 0 && !p->room) {
+			p->room = true;
+			p->line = line;
+			p->place = i;
+		}
 	}
-	return MATCH_NONE;
 }
 
-// --- the writer
-
-// The length's bit is there before the first rule of that length can be found, and goes after the
-// last one has gone.
-static void length_use(struct match *m, unsigned f, unsigned bits)
+static struct host_place host_place(const struct match *m, uint32_t addr)
 {
-	if (m->length_counts[f][bits]++ == 0)
-		atomic_fetch_or_explicit(
-			&m->lengths[f][bits / 64], (uint64_t)1 << bits % 64, memory_order_release
-		);
+	struct host_place p = {.rule = MATCH_NONE};
+	uint32_t line = reduce(m->reader->host_hash(m, addr), m->host_lines);
+	bool passed = true;
+
+	p.home = line;
+	for (unsigned i = 0; i < HOST_REACH && i < m->host_lines && (passed || !p.room); i++) {
+		uint64_t meta = atomic_load_explicit(&m->hosts[line].meta, memory_order_acquire);
+
+		host_line_look(m, line, addr, meta, &p);
+		if (p.rule != MATCH_NONE)
+			return p;
+		passed = passed && meta_passed(meta);
+		line = host_line_after(m, line);
+	}
+	return p;
 }
 
-static void length_leave(struct match *m, unsigned f, unsigned bits)
+static void meta_store(struct match *m, uint32_t line, unsigned place, uint8_t action, bool linked)
 {
-	if (--m->length_counts[f][bits] == 0)
-		atomic_fetch_and_explicit(
-			&m->lengths[f][bits / 64], ~((uint64_t)1 << bits % 64), memory_order_release
-		);
+	_Atomic(uint64_t) *meta = &m->hosts[line].meta;
+	uint64_t old = atomic_load_explicit(meta, memory_order_relaxed);
+
+	atomic_store_explicit(meta, meta_with(old, place, action, linked), memory_order_release);
 }
 
-static void host_link(struct match *m, uint32_t rule, const struct match_key *k)
+// The lines from home on that are before this one: one rule more, or fewer, was sent on there.
+static void passed_change(struct match *m, uint32_t home, uint32_t line, uint64_t by)
 {
-	uint64_t hash = host_hash(m, k->family, k->addr);
-	_Atomic(uint64_t) *head = host_head_of(m, hash);
-	uint64_t old = atomic_load_explicit(head, memory_order_relaxed);
+	for (; home != line; home = host_line_after(m, home)) {
+		_Atomic(uint64_t) *meta = &m->hosts[home].meta;
+		uint64_t old = atomic_load_explicit(meta, memory_order_relaxed);
 
-	m->ports[rule].prev = 0;
-	atomic_store_explicit(&m->ports[rule].next, head_first(old), memory_order_relaxed);
-	if (head_first(old))
-		m->ports[head_first(old) - 1].prev = rule + 1;
-	atomic_store_explicit(
-		head,
-		(old & ~(uint64_t)UINT32_MAX) | filter_bit(hash) | (rule + 1),
-		memory_order_release
-	);
+		atomic_store_explicit(meta, old + by, memory_order_release);
+	}
+}
+
+static void host_link(struct match *m, const struct host_place *p, uint32_t addr, uint8_t action)
+{
+	match_filter_host_add(m, addr);
+	passed_change(m, p->home, p->line, META_PASSED);
+	meta_store(m, p->line, p->place, action, true);
+	atomic_store_explicit(&m->hosts[p->line].keys[p->place], addr, memory_order_release);
 }
 
 static void host_unlink(struct match *m, uint32_t rule)
 {
-	const struct match_key *k = &m->rules[rule].key;
-	_Atomic(uint64_t) *head = host_head_of(m, host_hash(m, k->family, k->addr));
-	uint32_t next = atomic_load_explicit(&m->ports[rule].next, memory_order_relaxed);
-	uint32_t prev = m->ports[rule].prev;
+	uint32_t line = rule / HOST_STRIDE;
+	uint32_t addr = atomic_load_explicit(
+		&m->hosts[line].keys[rule % HOST_STRIDE], memory_order_relaxed
+	);
+
+	meta_store(m, line, rule % HOST_STRIDE, MATCH_INERT, false);
+	passed_change(m, reduce(m->reader->host_hash(m, addr), m->host_lines), line, -META_PASSED);
+	match_filter_host_remove(m, addr);
+}
+
+// --- the lines of other rules
+
+static uint64_t slot_make(uint64_t hash, uint32_t index)
+{
+	return (hash & ~(uint64_t)UINT32_MAX) | (index + 1);
+}
+
+static uint32_t rule_line_after(const struct match *m, uint32_t line)
+{
+	return line + 1 == m->rule_lines ? 0 : line + 1;
+}
+
+static uint32_t rule_find(const struct match *m, const struct match_key *k, uint64_t hash)
+{
+	uint32_t line = reduce(hash, m->rule_lines);
+
+	for (uint32_t n = 0; n < m->rule_lines; n++, line = rule_line_after(m, line)) {
+		const struct rule_line *l = &m->lines[line];
+
+		for (unsigned i = 0; i < RULE_SLOTS; i++) {
+			uint64_t slot = atomic_load_explicit(&l->slots[i], memory_order_acquire);
+
+			if (slot && (slot ^ hash) >> 32 == 0
+			    && key_equal(&m->rules[(uint32_t)slot - 1].key, k))
+				return (uint32_t)slot - 1;
+		}
+		if (!atomic_load_explicit(&l->passed, memory_order_acquire))
+			break;
+	}
+	return MATCH_NONE;
+}
+
+static void slot_put(struct match *m, uint64_t hash, uint32_t index)
+{
+	uint32_t line = reduce(hash, m->rule_lines);
+
+	for (;; line = rule_line_after(m, line)) {
+		struct rule_line *l = &m->lines[line];
+
+		for (unsigned i = 0; i < RULE_SLOTS; i++) {
+			if (atomic_load_explicit(&l->slots[i], memory_order_relaxed))
+				continue;
+			atomic_store_explicit(
+				&l->slots[i], slot_make(hash, index), memory_order_release
+			);
+			return;
+		}
+		atomic_fetch_add_explicit(&l->passed, 1, memory_order_release);
+	}
+}
+
+// The rule's own slot goes first, then what sent readers on to it.
+static void slot_clear(struct match *m, uint64_t hash, uint32_t index)
+{
+	uint32_t home = reduce(hash, m->rule_lines), line = home;
+
+	for (uint32_t n = 0; n < m->rule_lines; n++, line = rule_line_after(m, line)) {
+		for (unsigned i = 0; i < RULE_SLOTS; i++) {
+			_Atomic(uint64_t) *slot = &m->lines[line].slots[i];
+
+			if (atomic_load_explicit(slot, memory_order_relaxed)
+			    != slot_make(hash, index))
+				continue;
+			atomic_store_explicit(slot, 0, memory_order_release);
+			for (; home != line; home = rule_line_after(m, home))
+				atomic_fetch_sub_explicit(
+					&m->lines[home].passed, 1, memory_order_release
+				);
+			return;
+		}
+	}
+}
+
+static uint32_t index_take(struct match *m)
+{
+	uint32_t index = m->free;
+
+	if (!index)
+		return m->top++;
+	m->free = m->rules[index - 1].next;
+	return index - 1;
+}
+
+static void port_link(struct match *m, uint32_t index, const struct match_key *k)
+{
+	struct match_key host = port_host_key(k->family, k->addr);
+	uint64_t hash = m->reader->key_hash(m, &host);
+	_Atomic(uint64_t) *head = &m->heads[hash & m->port_mask];
+	uint64_t old = atomic_load_explicit(head, memory_order_relaxed);
+	uint32_t first = (uint32_t)old;
+
+	m->ports[index].prev = 0;
+	atomic_store_explicit(&m->ports[index].next, first, memory_order_relaxed);
+	if (first)
+		m->ports[first - 1].prev = index + 1;
+	atomic_store_explicit(
+		head,
+		(old & ~(uint64_t)UINT32_MAX) | port_filter_bit(hash) | (index + 1),
+		memory_order_release
+	);
+}
+
+static void port_unlink(struct match *m, uint32_t index)
+{
+	const struct match_key *k = &m->rules[index].key;
+	struct match_key host = port_host_key(k->family, k->addr);
+	_Atomic(uint64_t) *head = &m->heads[m->reader->key_hash(m, &host) & m->port_mask];
+	uint32_t next = atomic_load_explicit(&m->ports[index].next, memory_order_relaxed);
+	uint32_t prev = m->ports[index].prev;
 	uint64_t old = atomic_load_explicit(head, memory_order_relaxed);
 
 	if (next)
@@ -298,116 +408,124 @@ static void host_unlink(struct match *m, uint32_t rule)
 	);
 }
 
-static int rule_take(struct match *m, uint32_t *ret_rule)
+static uint32_t rule_link(struct match *m, const struct match_key *k, uint64_t hash, uint8_t action)
 {
-	if (m->free) {
-		*ret_rule = m->free - 1;
-		m->free = atomic_load_explicit(&m->rules[*ret_rule].next, memory_order_relaxed);
-		return 0;
-	}
-	if (m->top == m->capacity)
-		return -ENOSPC;
-	*ret_rule = m->top++;
-	return 0;
+	uint32_t index = index_take(m);
+	struct rule *r = &m->rules[index];
+
+	r->key = *k;
+	r->state = RULE_LINKED;
+	atomic_store_explicit(&r->action, action, memory_order_relaxed);
+	match_filter_add(m, k);
+	if (k->proto)
+		port_link(m, index, k);
+	slot_put(m, hash, index);
+	return index;
 }
+
+static void rule_unlink(struct match *m, uint32_t index)
+{
+	struct rule *r = &m->rules[index];
+
+	slot_clear(m, m->reader->key_hash(m, &r->key), index);
+	if (r->key.proto)
+		port_unlink(m, index);
+	match_filter_remove(m, &r->key);
+	atomic_store_explicit(&r->action, MATCH_INERT, memory_order_release);
+	r->state = RULE_UNLINKED;
+	m->spilled -= key_is_host(&r->key);
+}
+
+// --- the writer
 
 int match_add(struct match *m, const struct match_key *key, uint8_t action, uint32_t *ret_rule)
 {
 	struct match_key k = key_clean(key);
-	uint64_t hash = key_hash(m, &k), old;
-	unsigned f = family_index(k.family);
-	_Atomic(uint64_t) *head = head_of(m, hash);
-	struct rule *r;
-	uint32_t rule;
-	int error;
+	struct host_place place = {.rule = MATCH_NONE};
+	uint64_t hash = 0;
+	bool host = key_is_host(&k);
 
-	if (!key_valid(&k))
+	if (!key_valid(m, &k))
 		return -EINVAL;
-	if (find_clean(m, &k, hash) != MATCH_NONE)
+	if (host)
+		place = host_place(m, addr4(k.addr));
+	if (!host || m->spilled || !place.room)
+		hash = m->reader->key_hash(m, &k);
+	if (place.rule != MATCH_NONE
+	    || ((!host || m->spilled) && rule_find(m, &k, hash) != MATCH_NONE))
 		return -EEXIST;
-	if ((error = rule_take(m, &rule)) < 0)
-		return error;
-	r = &m->rules[rule];
-	r->key = k;
-	r->state = RULE_LINKED;
-	atomic_store_explicit(&r->action, action, memory_order_relaxed);
-	if (k.proto) {
-		atomic_fetch_add_explicit(
-			&m->port_counts[f][proto_index(k.proto)], 1, memory_order_release
-		);
-		host_link(m, rule, &k);
-	} else {
-		length_use(m, f, k.prefix_len);
-	}
-	old = atomic_load_explicit(head, memory_order_relaxed);
-	atomic_store_explicit(&r->next, head_first(old), memory_order_relaxed);
-	atomic_store_explicit(
-		head,
-		(old & ~(uint64_t)UINT32_MAX) | filter_bit(hash) | (rule + 1),
-		memory_order_release
-	);
+	if (m->used == m->capacity)
+		return -ENOSPC;
+	m->used++;
 	atomic_fetch_add_explicit(&m->count, 1, memory_order_relaxed);
-	*ret_rule = rule;
+	if (host && place.room) {
+		host_link(m, &place, addr4(k.addr), action);
+		*ret_rule = host_rule(place.line, place.place);
+		return 0;
+	}
+	m->spilled += host;
+	*ret_rule = m->host_rules + rule_link(m, &k, hash, action);
 	return 0;
+}
+
+static bool is_host_rule(const struct match *m, uint32_t rule)
+{
+	return rule < m->host_rules;
+}
+
+static bool is_linked(const struct match *m, uint32_t rule)
+{
+	if (!is_host_rule(m, rule))
+		return m->rules[rule - m->host_rules].state == RULE_LINKED;
+	return meta_linked(
+		atomic_load_explicit(&m->hosts[rule / HOST_STRIDE].meta, memory_order_relaxed),
+		rule % HOST_STRIDE
+	);
 }
 
 void match_action_set(struct match *m, uint32_t rule, uint8_t action)
 {
-	atomic_store_explicit(&m->rules[rule].action, action, memory_order_release);
-}
-
-// Take it out of its chain; the rule keeps its own next, so that a reader on it goes on. The filter
-// is made anew from what stays, after the rule has gone.
-static void chain_remove(struct match *m, uint32_t rule)
-{
-	_Atomic(uint64_t) *head = head_of(m, key_hash(m, &m->rules[rule].key));
-	uint32_t first = head_first(atomic_load_explicit(head, memory_order_relaxed));
-	uint32_t next = rule_next(&m->rules[rule]), before = 0;
-	uint64_t filter = 0;
-
-	for (uint32_t i = first; i; i = rule_next(&m->rules[i - 1])) {
-		if (i - 1 == rule)
-			continue;
-		filter |= filter_bit(key_hash(m, &m->rules[i - 1].key));
-		if (rule_next(&m->rules[i - 1]) == rule + 1)
-			before = i;
-	}
-	if (before)
-		atomic_store_explicit(&m->rules[before - 1].next, next, memory_order_release);
-	else if (first == rule + 1)
-		first = next;
-	atomic_store_explicit(head, filter | first, memory_order_release);
+	if (!is_linked(m, rule))
+		return;
+	if (is_host_rule(m, rule))
+		meta_store(m, rule / HOST_STRIDE, rule % HOST_STRIDE, action, true);
+	else
+		atomic_store_explicit(
+			&m->rules[rule - m->host_rules].action, action, memory_order_release
+		);
 }
 
 void match_unlink(struct match *m, uint32_t rule)
 {
-	struct rule *r = &m->rules[rule];
-	unsigned f = family_index(r->key.family);
-
-	if (r->state != RULE_LINKED)
+	if (!is_linked(m, rule))
 		return;
-	r->state = RULE_UNLINKED;
-	chain_remove(m, rule);
-	if (r->key.proto) {
+	if (is_host_rule(m, rule))
 		host_unlink(m, rule);
-		atomic_fetch_sub_explicit(
-			&m->port_counts[f][proto_index(r->key.proto)], 1, memory_order_release
-		);
-	} else {
-		length_leave(m, f, r->key.prefix_len);
-	}
+	else
+		rule_unlink(m, rule - m->host_rules);
 	atomic_fetch_sub_explicit(&m->count, 1, memory_order_relaxed);
 }
 
 void match_recycle(struct match *m, uint32_t rule)
 {
-	struct rule *r = &m->rules[rule];
+	_Atomic(uint32_t) *key;
+	struct rule *r;
 
+	if (is_linked(m, rule))
+		return;
+	if (is_host_rule(m, rule)) {
+		key = &m->hosts[rule / HOST_STRIDE].keys[rule % HOST_STRIDE];
+		m->used -= atomic_load_explicit(key, memory_order_relaxed) != 0;
+		atomic_store_explicit(key, 0, memory_order_release);
+		return;
+	}
+	r = &m->rules[rule - m->host_rules];
 	if (r->state != RULE_UNLINKED)
 		return;
 	r->state = RULE_FREE;
-	atomic_store_explicit(&r->next, m->free, memory_order_relaxed);
-	m->free = rule + 1;
+	r->next = m->free;
+	m->free = rule - m->host_rules + 1;
+	m->used--;
 }
 
 // --- either
@@ -415,18 +533,49 @@ void match_recycle(struct match *m, uint32_t rule)
 uint32_t match_find(const struct match *m, const struct match_key *key)
 {
 	struct match_key k = key_clean(key);
+	uint32_t rule = MATCH_NONE;
+	bool host = key_is_host(&k);
 
-	return find_clean(m, &k, key_hash(m, &k));
+	if (host)
+		rule = host_place(m, addr4(k.addr)).rule;
+	if (rule != MATCH_NONE || (host && !m->spilled))
+		return rule;
+	rule = rule_find(m, &k, m->reader->key_hash(m, &k));
+	return rule == MATCH_NONE ? rule : m->host_rules + rule;
 }
 
-const struct match_key *match_rule_key(const struct match *m, uint32_t rule)
+void match_rule_key(const struct match *m, uint32_t rule, struct match_key *ret_key)
 {
-	return &m->rules[rule].key;
+	uint32_t addr;
+
+	if (!is_host_rule(m, rule)) {
+		*ret_key = m->rules[rule - m->host_rules].key;
+		return;
+	}
+	addr = atomic_load_explicit(
+		&m->hosts[rule / HOST_STRIDE].keys[rule % HOST_STRIDE], memory_order_relaxed
+	);
+	*ret_key = (struct match_key){
+		.addr
+		= {(uint8_t)(addr >> 24),
+		   (uint8_t)(addr >> 16),
+		   (uint8_t)(addr >> 8),
+		   (uint8_t)addr},
+		.family = 4,
+		.prefix_len = 32,
+	};
 }
 
 uint8_t match_rule_action(const struct match *m, uint32_t rule)
 {
-	return atomic_load_explicit(&m->rules[rule].action, memory_order_acquire);
+	if (!is_host_rule(m, rule))
+		return atomic_load_explicit(
+			&m->rules[rule - m->host_rules].action, memory_order_acquire
+		);
+	return (uint8_t)meta_action(
+		atomic_load_explicit(&m->hosts[rule / HOST_STRIDE].meta, memory_order_acquire),
+		rule % HOST_STRIDE
+	);
 }
 
 uint32_t match_count(const struct match *m)
@@ -439,87 +588,39 @@ uint32_t match_capacity(const struct match *m)
 	return m->capacity;
 }
 
-uint32_t match_buckets(const struct match *m)
+uint32_t match_rules(const struct match *m)
 {
-	return m->mask + 1;
+	return m->host_rules + m->capacity;
 }
 
-uint32_t match_bucket_first(const struct match *m, uint32_t bucket)
+uint32_t match_lines(const struct match *m)
 {
-	// None is 0, and 0 − 1 is MATCH_NONE.
-	return head_first(atomic_load_explicit(&m->heads[bucket], memory_order_acquire)) - 1;
+	return m->host_lines + m->rule_lines;
 }
 
-uint32_t match_bucket_next(const struct match *m, uint32_t rule)
+unsigned
+match_line(const struct match *m, uint32_t line, uint32_t ret_rules[static MATCH_LINE_RULES])
 {
-	return rule_next(&m->rules[rule]) - 1;
-}
+	unsigned n = 0;
 
-// --- the readers
+	if (line < m->host_lines) {
+		uint64_t meta = atomic_load_explicit(&m->hosts[line].meta, memory_order_acquire);
 
-// Rules come most specific first: the first with a bit is the one reported for it.
-static void hit_take(const struct match *m, uint32_t rule, struct match_hit *hit)
-{
-	uint8_t action = match_rule_action(m, rule);
-
-	hit->actions |= action;
-	if ((action & (MATCH_ENFORCE | MATCH_PROTECT)) && hit->enforce == MATCH_NONE)
-		hit->enforce = rule;
-	if ((action & (MATCH_MONITOR | MATCH_ALLOW)) && hit->monitor == MATCH_NONE)
-		hit->monitor = rule;
-}
-
-// Keys to probe, most specific first. Their heads lie anywhere in memory: all are asked for before
-// the first is read, so that a batch costs little more than one cache miss.
-struct probes {
-	struct match_key keys[PROBES_MAX];
-	uint64_t hashes[PROBES_MAX];
-	unsigned n;
-};
-
-static void probes_run(const struct match *m, struct probes *p, struct match_hit *hit)
-{
-	for (unsigned i = 0; i < p->n; i++) {
-		uint32_t rule = find_clean(m, &p->keys[i], p->hashes[i]);
-
-		if (rule != MATCH_NONE)
-			hit_take(m, rule, hit);
+		for (unsigned i = 0; i < HOST_KEYS; i++) {
+			if (meta_linked(meta, i))
+				ret_rules[n++] = host_rule(line, i);
+		}
+		return n;
 	}
-	p->n = 0;
-}
+	for (unsigned i = 0; i < RULE_SLOTS; i++) {
+		uint64_t slot = atomic_load_explicit(
+			&m->lines[line - m->host_lines].slots[i], memory_order_acquire
+		);
 
-static void
-probe(const struct match *m, struct probes *p, const struct match_key *k, struct match_hit *hit)
-{
-	if (p->n == PROBES_MAX)
-		probes_run(m, p, hit);
-	p->keys[p->n] = *k;
-	p->hashes[p->n] = key_hash(m, k);
-	__builtin_prefetch(head_of(m, p->hashes[p->n]));
-	p->n++;
-}
-
-static bool host_has_port(const struct match *m, uint8_t family, const uint8_t *addr)
-{
-	uint64_t hash = host_hash(m, family, addr);
-	uint64_t head = atomic_load_explicit(host_head_of(m, hash), memory_order_acquire);
-
-	if (!(head & filter_bit(hash)))
-		return false;
-	for (uint32_t i = head_first(head); i;
-	     i = atomic_load_explicit(&m->ports[i - 1].next, memory_order_acquire)) {
-		const struct rule *r = &m->rules[i - 1];
-
-		if (r->key.family == family && memcmp(r->key.addr, addr, sizeof(r->key.addr)) == 0
-		    && (match_rule_action(m, i - 1) & (MATCH_ENFORCE | MATCH_PROTECT)))
-			return true;
+		if (slot)
+			ret_rules[n++] = m->host_rules + (uint32_t)slot - 1;
 	}
-	return false;
-}
-
-static bool ports_used(const struct match *m, unsigned f, unsigned proto)
-{
-	return atomic_load_explicit(&m->port_counts[f][proto], memory_order_acquire) != 0;
+	return n;
 }
 
 void match_lookup(
@@ -531,37 +632,22 @@ void match_lookup(
 	struct match_hit *ret_hit
 )
 {
-	unsigned f = family_index(family);
-	struct match_key k = {.family = family};
-	struct probes probes;
-	struct match_hit hit = {.enforce = MATCH_NONE, .monitor = MATCH_NONE};
+	struct match_burst b;
 
-	probes.n = 0;
-	memcpy(k.addr, addr, sizeof(k.addr));
-	if (proto == 0) {
-		hit.port_rule = (ports_used(m, f, 0) || ports_used(m, f, 1))
-			&& host_has_port(m, family, addr);
-	} else if ((proto == PROTO_TCP || proto == PROTO_UDP) && ports_used(m, f, proto_index(proto))) {
-		k.prefix_len = f ? 128 : 32;
-		k.proto = proto;
-		k.port = port;
-		probe(m, &probes, &k, &hit);
-		k.proto = 0;
-		k.port = 0;
-	}
-	// Longest first: each probe only clears more of the address.
-	for (int w = f ? LENGTH_WORDS - 1 : 0; w >= 0; w--) {
-		uint64_t bits = atomic_load_explicit(&m->lengths[f][w], memory_order_acquire);
+	match_clear(&b);
+	match_push(&b, family, addr, proto, port);
+	match_begin(m, &b);
+	match_end(m, &b);
+	*ret_hit = b.hits ? b.hit[0]
+			  : (struct match_hit){.enforce = MATCH_NONE, .monitor = MATCH_NONE};
+}
 
-		while (bits) {
-			unsigned bit = 63 - (unsigned)__builtin_clzll(bits);
+void match_begin(const struct match *m, struct match_burst *b)
+{
+	m->reader->begin(m, b);
+}
 
-			bits &= ~((uint64_t)1 << bit);
-			k.prefix_len = (uint8_t)(64 * (unsigned)w + bit);
-			addr_mask(k.addr, k.prefix_len);
-			probe(m, &probes, &k, &hit);
-		}
-	}
-	probes_run(m, &probes, &hit);
-	*ret_hit = hit;
+void match_end(const struct match *m, struct match_burst *b)
+{
+	m->reader->end(m, b);
 }

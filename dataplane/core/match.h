@@ -3,15 +3,13 @@
 
 // The lookup structure of the deny list, and of the exceptions: which entries cover an address.
 //
-// Networks and port entries only; names are kept by the set (dataplane/set.h). Correct first: one
-// chained hash over (family, prefix length, address, protocol, port), probed once for each prefix
-// length in use.
-//
-//   heads[]: bucket → first rule        rules[]: key, action, next → next rule of the bucket
+// Networks and port entries only; names are kept by the set (dataplane/set.h). An address that no
+// entry is near is settled by bitmaps of a few MiB; a host of IPv4 costs one cache line more, which
+// holds its key and its action; everything else is found through signatures (match_table.h).
 //
 // Thread:   one writer; any number of readers, which never wait. A reader holds nothing past its
 //           quiescent state; a rule unlinked may be recycled only after a grace period.
-// Memory:   from the caller, fixed at match_init; nothing is ever resized.
+// Memory:   from the caller, fixed at match_init; nothing is ever resized, nothing ever moves.
 // Order:    an entry in the structure before and after a change is found at every instant.
 // Pure:     no allocation, no logging, no system call, no mbuf.
 
@@ -20,16 +18,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MATCH_NONE UINT32_MAX
 
-// Bits of a rule's action. The deny list uses MONITOR and ENFORCE, the exceptions the other two.
+// Bits of a rule's action: a weak one and a strong one. They are called by other names in the deny
+// list than among the exceptions.
 enum match_action {
 	MATCH_INERT = 0,
 	MATCH_MONITOR = 1,
 	MATCH_ENFORCE = 2,
-	MATCH_PROTECT = 4,
-	MATCH_ALLOW = 8,
+	MATCH_ALLOW = MATCH_MONITOR,
+	MATCH_PROTECT = MATCH_ENFORCE,
 };
 
 struct match_key {
@@ -48,14 +48,16 @@ struct match;
 // host before longest prefix), or MATCH_NONE.
 struct match_hit {
 	uint8_t actions; // union of the action bits of all covering rules
+	bool port_rule; // only for proto 0: a rule with a port enforces (or protects) this address
 	uint32_t enforce; // rule reported for MATCH_ENFORCE or MATCH_PROTECT
 	uint32_t monitor; // rule reported for MATCH_MONITOR or MATCH_ALLOW
-	bool port_rule; // only for proto 0: a rule with a port enforces (or protects) this address
 };
 
-// Octets for `capacity` rules. Give cache-line aligned, zeroed memory.
+// Octets for `capacity` rules, most of which are never touched in a small list. The structure is at
+// its best up to half of them: the other half is room for additions made before removals. Give
+// cache-line aligned, zeroed memory.
 size_t match_size(uint32_t capacity);
-// Returns the structure inside `memory`; `key` seeds the bucket choice (SipHash).
+// Returns the structure inside `memory`; `key` seeds the bucket choice.
 struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[static 16]);
 
 // --- the writer
@@ -63,7 +65,7 @@ struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[stat
 // -ENOSPC: full; -EEXIST: the key is there; -EINVAL: no such key (host bits, a port on a prefix).
 int match_add(struct match *, const struct match_key *, uint8_t action, uint32_t *ret_rule);
 void match_action_set(struct match *, uint32_t rule, uint8_t action); // one store
-// Out of the chains: new readers no longer find it. No effect on a rule that is not in them.
+// New readers no longer find it; its key stays readable. No effect on a rule that is not linked.
 void match_unlink(struct match *, uint32_t rule);
 // After a grace period: the rule's index may be given out again.
 void match_recycle(struct match *, uint32_t rule);
@@ -71,19 +73,88 @@ void match_recycle(struct match *, uint32_t rule);
 // --- either
 
 uint32_t match_find(const struct match *, const struct match_key *); // exactly this key
-const struct match_key *match_rule_key(const struct match *, uint32_t rule);
-uint8_t match_rule_action(const struct match *, uint32_t rule);
+void match_rule_key(const struct match *, uint32_t rule, struct match_key *ret_key);
+uint8_t match_rule_action(const struct match *, uint32_t rule); // MATCH_INERT once unlinked
 uint32_t match_count(const struct match *); // linked rules
-uint32_t match_capacity(const struct match *);
-// Walk what readers see: rules of bucket `bucket`, for the scrub.
-uint32_t match_buckets(const struct match *);
-uint32_t match_bucket_first(const struct match *, uint32_t bucket);
-uint32_t match_bucket_next(const struct match *, uint32_t rule);
+uint32_t match_capacity(const struct match *); // linked ones, and unlinked ones not yet recycled
+uint32_t match_rules(const struct match *); // indices are below; more than the capacity
+// Walk what readers see, for the scrub: the rules found in line `line`. Returns how many.
+#define MATCH_LINE_RULES 14
+uint32_t match_lines(const struct match *);
+unsigned
+match_line(const struct match *, uint32_t line, uint32_t ret_rules[static MATCH_LINE_RULES]);
 
 // --- the readers
 
-// All rules that cover the address. proto 0: ports unknown, port rules do not match (port_rule
-// still tells that one enforces on the address, whatever its protocol and port).
+#define MATCH_BURST 64
+#define MATCH_PROBES 256
+
+struct match_probe { // a key that the filters could not rule out
+	struct match_key key;
+	uint32_t line, signature;
+};
+
+// A burst of addresses in the middle of being looked up. Octets of the caller, touched by no one
+// else; need not be zeroed.
+struct match_burst {
+	// By match_push: what is looked up.
+	uint8_t n, n4, n6;
+	uint8_t at4[MATCH_BURST], at6[MATCH_BURST]; // position in order of pushing
+	uint8_t proto[MATCH_BURST]; // by position, as the following
+	uint16_t port[MATCH_BURST];
+	uint64_t no_ports; // bit: proto is 0
+	_Alignas(64) uint32_t v4[MATCH_BURST]; // host byte order
+	uint8_t v6[MATCH_BURST][16];
+	// By match_begin: what is left to look at.
+	unsigned n_hosts, n_probes;
+	uint32_t host_line[MATCH_BURST];
+	uint8_t host[MATCH_BURST]; // index into v4
+	uint8_t probe_at[MATCH_PROBES];
+	struct match_probe probes[MATCH_PROBES];
+	uint8_t rank[MATCH_BURST][2]; // of the rule reported: weak, strong
+	// By match_end: the positions that something covers, and only for those what it is.
+	uint64_t hits;
+	struct match_hit hit[MATCH_BURST];
+};
+
+static inline void match_clear(struct match_burst *b)
+{
+	b->n = b->n4 = b->n6 = 0;
+	b->no_ports = 0;
+}
+
+// One more address, at most MATCH_BURST. proto 0: ports unknown, port rules do not match
+// (port_rule still tells that one enforces on the address, whatever its protocol and port).
+static inline void match_push(
+	struct match_burst *b,
+	uint8_t family,
+	const uint8_t addr[static 16],
+	uint8_t proto,
+	uint16_t port
+)
+{
+	uint8_t at = b->n++;
+
+	b->proto[at] = proto;
+	b->port[at] = port;
+	b->no_ports |= (uint64_t)(proto == 0) << at;
+	if (family == 4) {
+		b->at4[b->n4] = at;
+		b->v4[b->n4++] = (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16
+			| (uint32_t)addr[2] << 8 | addr[3];
+	} else {
+		b->at6[b->n6] = at;
+		memcpy(b->v6[b->n6++], addr, 16);
+	}
+}
+
+// All rules that cover the addresses, in two steps: the first asks the memory for what the second
+// reads, so that it pays to do something else between them. Both under one reader's section: no
+// quiescent state between them.
+void match_begin(const struct match *, struct match_burst *);
+void match_end(const struct match *, struct match_burst *);
+
+// The same for one address. ret_hit is always filled in.
 void match_lookup(
 	const struct match *,
 	uint8_t family,
@@ -92,3 +163,8 @@ void match_lookup(
 	uint16_t port,
 	struct match_hit *ret_hit
 );
+
+// The readers' code comes in variants for what a processor can do: "avx512", "avx2", "portable".
+// match_init takes the first that this one can. They answer alike; tests and the benchmark choose.
+const char *match_variant(const struct match *);
+int match_variant_set(struct match *, const char *name); // -ENOENT, -ENOTSUP

@@ -6,6 +6,7 @@
 
 #include "dataplane/capture.h"
 #include "dataplane/core/decide.h"
+#include "tests/match_memory.h"
 
 #include <pcap/pcap.h>
 
@@ -34,15 +35,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct match *everything_denied(void)
 {
-	static _Alignas(64) uint8_t memory[4096];
 	static struct match *m;
 	static const uint8_t hash_key[16];
 	uint32_t rule;
 
 	if (m)
 		return m;
-	CHECK(match_size(4) <= sizeof(memory));
-	m = match_init(memory, 4, hash_key);
+	m = match_map(4, hash_key);
 	for (int i = 0; i < 4; i++) {
 		struct match_key k = {.family = i < 2 ? 4 : 6, .prefix_len = 1};
 

@@ -7,7 +7,7 @@
 // Few buckets, so that the rules that stay share chains with those that come and go. Indexes are
 // given out again once every reader has passed a quiescent state, as in the gateway.
 
-#include "dataplane/core/match.h"
+#include "tests/match_memory.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -145,12 +145,9 @@ int main(void)
 	static const uint8_t hash_key[16] = "some sixteen oct";
 	static struct reader readers[READERS];
 	struct writer w = {0};
-	size_t size = match_size(CAPACITY);
-	void *memory = aligned_alloc(64, size);
 	uint64_t wrong = 0, lookups = 0;
 
-	memset(memory, 0, size);
-	w.match = match_init(memory, CAPACITY, hash_key);
+	w.match = match_map(CAPACITY, hash_key);
 	for (unsigned i = 0; i < STAY; i++) {
 		struct match_key k = key_staying(i);
 		uint32_t rule;
@@ -171,7 +168,7 @@ int main(void)
 		wrong += readers[i].missed + readers[i].invented;
 		lookups += readers[i].lookups;
 	}
-	free(memory);
+	match_unmap(w.match);
 	printf("%d changes, %llu lookups, %llu wrong, %llu errors\n",
 	       ROUNDS,
 	       (unsigned long long)lookups,

@@ -5,29 +5,22 @@
 // Single packets against rules are golden cases, all combinations the model's.
 
 #include "dataplane/core/decide.h"
+#include "tests/match_memory.h"
 #include "tests/unit/cm.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static _Alignas(64) uint8_t entry_memory[4096], exception_memory[4096];
 static struct match *entries, *exceptions;
 static struct policy policy;
 
-static struct match *match_make(uint8_t *memory)
+static int setup(void **state)
 {
 	static const uint8_t key[16];
 
-	assert_true(match_size(8) <= 4096);
-	memset(memory, 0, 4096);
-	return match_init(memory, 8, key);
-}
-
-static int setup(void **state)
-{
 	(void)state;
-	entries = match_make(entry_memory);
-	exceptions = match_make(exception_memory);
+	entries = match_map(8, key);
+	exceptions = match_map(8, key);
 	policy_init(&policy);
 	policy.have_list = true;
 	return 0;

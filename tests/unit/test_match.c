@@ -4,6 +4,7 @@
 // The lookup structure at its limits: full, there already, recycled, long chains.
 
 #include "dataplane/core/match.h"
+#include "tests/match_memory.h"
 #include "tests/unit/cm.h"
 
 #include <errno.h>
@@ -14,19 +15,14 @@
 #define PROTO_UDP 17
 
 struct fixture {
-	void *memory;
 	struct match *m;
 };
 
 static void make(struct fixture *f, uint32_t capacity)
 {
 	static const uint8_t key[16] = "sixteen octets..";
-	size_t size = match_size(capacity);
 
-	f->memory = aligned_alloc(64, size);
-	assert_non_null(f->memory);
-	memset(f->memory, 0, size);
-	f->m = match_init(f->memory, capacity, key);
+	f->m = match_map(capacity, key);
 }
 
 static struct match_key host(unsigned n)
@@ -66,7 +62,7 @@ static struct match_hit lookup(struct match *m, struct match_key k, uint8_t prot
 static void test_full_plus_minus_one(void **state)
 {
 	struct fixture f;
-	uint32_t rule = 4711;
+	uint32_t rule = 4711, gone;
 	struct match_key k;
 
 	(void)state;
@@ -74,7 +70,7 @@ static void test_full_plus_minus_one(void **state)
 	assert_int_equal(match_capacity(f.m), 5);
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(match_count(f.m), i);
-		assert_in_range(add(f.m, host(i), MATCH_ENFORCE), 0, 4);
+		assert_true(add(f.m, host(i), MATCH_ENFORCE) < match_rules(f.m));
 	}
 	k = host(5);
 	assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -ENOSPC);
@@ -85,14 +81,16 @@ static void test_full_plus_minus_one(void **state)
 	assert_int_equal(match_add(f.m, &k, MATCH_MONITOR, &rule), -EEXIST);
 	assert_int_equal(lookup(f.m, k, 0, 0).actions, MATCH_ENFORCE);
 	// Unlinked makes no room yet, recycled does, for one.
-	match_unlink(f.m, match_find(f.m, &k));
+	gone = match_find(f.m, &k);
+	match_unlink(f.m, gone);
 	k = host(5);
 	assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -ENOSPC);
-	match_recycle(f.m, 4);
-	assert_int_equal(add(f.m, k, MATCH_ENFORCE), 4);
+	match_recycle(f.m, gone);
+	match_recycle(f.m, gone);
+	add(f.m, k, MATCH_ENFORCE);
 	k = host(6);
 	assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -ENOSPC);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_no_room_at_all(void **state)
@@ -106,7 +104,7 @@ static void test_no_room_at_all(void **state)
 	assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -ENOSPC);
 	assert_int_equal(match_find(f.m, &k), MATCH_NONE);
 	assert_int_equal(lookup(f.m, k, PROTO_TCP, 1).actions, 0);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_unlink_and_recycle_out_of_order(void **state)
@@ -126,58 +124,241 @@ static void test_unlink_and_recycle_out_of_order(void **state)
 	match_unlink(f.m, rule);
 	assert_int_equal(match_count(f.m), 1);
 	assert_int_equal(match_find(f.m, &k), MATCH_NONE);
-	// Nor twice.
+	// Nor before it is recycled, nor twice.
+	assert_int_not_equal(add(f.m, host(5), MATCH_ENFORCE), rule);
 	match_recycle(f.m, rule);
 	match_recycle(f.m, rule);
 	assert_int_equal(add(f.m, host(3), MATCH_ENFORCE), rule);
 	assert_int_not_equal(add(f.m, host(4), MATCH_ENFORCE), rule);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
-static void test_a_reader_on_an_unlinked_rule_goes_on(void **state)
+static void test_an_unlinked_rule_keeps_its_key(void **state)
 {
+	struct match_key keys[] = {host(1), port_key(1, PROTO_TCP, 443)}, k;
 	struct fixture f;
-	uint32_t seen = 0;
+	uint32_t old, new;
 
 	(void)state;
-	make(&f, 1 + 8);
-	for (unsigned i = 0; i < 8; i++)
-		add(f.m, host(i), MATCH_ENFORCE);
-	for (uint32_t b = 0; b < match_buckets(f.m); b++) {
-		uint32_t first = match_bucket_first(f.m, b), next;
-
-		if (first == MATCH_NONE)
-			continue;
-		next = match_bucket_next(f.m, first);
-		match_unlink(f.m, first);
-		assert_int_equal(match_bucket_next(f.m, first), next);
-		assert_int_equal(match_bucket_first(f.m, b), next);
-		seen++;
+	make(&f, 8);
+	for (size_t i = 0; i < 2; i++) {
+		old = add(f.m, keys[i], MATCH_ENFORCE);
+		match_unlink(f.m, old);
+		match_rule_key(f.m, old, &k);
+		assert_memory_equal(&k, &keys[i], sizeof(k));
+		assert_int_equal(match_rule_action(f.m, old), MATCH_INERT);
+		assert_int_equal(lookup(f.m, k, PROTO_TCP, 443).actions, 0);
+		// The same key again, while readers may be on the old rule.
+		new = add(f.m, keys[i], MATCH_MONITOR);
+		assert_int_not_equal(new, old);
+		match_action_set(f.m, old, MATCH_ENFORCE);
+		assert_int_equal(lookup(f.m, k, PROTO_TCP, 443).actions, MATCH_MONITOR);
+		assert_int_equal(lookup(f.m, k, PROTO_TCP, 443).monitor, new);
+		match_recycle(f.m, old);
+		assert_int_equal(match_find(f.m, &keys[i]), new);
+		match_unlink(f.m, new);
+		match_recycle(f.m, new);
 	}
-	assert_true(seen > 0);
-	assert_int_equal(match_count(f.m), 8 - seen);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_the_walk_meets_every_rule_once(void **state)
 {
+	uint32_t rules[MATCH_LINE_RULES];
 	struct fixture f;
-	unsigned met[300] = {0};
+	uint8_t *met;
+	unsigned n = 0;
 
 	(void)state;
 	make(&f, 300);
+	met = calloc(match_rules(f.m), 1);
 	for (unsigned i = 0; i < 200; i++)
 		add(f.m, host(i), MATCH_ENFORCE);
 	for (unsigned i = 0; i < 100; i++)
 		add(f.m, port_key(i, PROTO_TCP, 443), MATCH_ENFORCE);
-	for (uint32_t b = 0; b < match_buckets(f.m); b++) {
-		for (uint32_t r = match_bucket_first(f.m, b); r != MATCH_NONE;
-		     r = match_bucket_next(f.m, r))
-			met[r]++;
+	for (uint32_t line = 0; line < match_lines(f.m); line++) {
+		unsigned here = match_line(f.m, line, rules);
+
+		for (unsigned i = 0; i < here; i++, n++)
+			assert_int_equal(met[rules[i]]++, 0);
 	}
-	for (unsigned i = 0; i < 300; i++)
-		assert_int_equal(met[i], 1);
-	free(f.memory);
+	assert_int_equal(n, 300);
+	free(met);
+	match_unmap(f.m);
+}
+
+// Twice the hosts that the lines are meant for, and more than they hold.
+static void test_lines_overflow(void **state)
+{
+	struct fixture f;
+	enum {
+		N = 4000
+	};
+	uint32_t *rules = calloc(N, sizeof(*rules)), outside = 0, rule;
+
+	(void)state;
+	make(&f, N);
+	for (unsigned i = 0; i < N; i++) {
+		rules[i] = add(f.m, host(i * 7), i % 3 ? MATCH_ENFORCE : MATCH_MONITOR);
+		outside += rules[i] >= match_rules(f.m) - N;
+	}
+	// Some had to go among the other rules.
+	assert_in_range(outside, 1, N / 2);
+	for (unsigned i = 0; i < N; i++) {
+		struct match_key k = host(i * 7);
+		struct match_hit hit = lookup(f.m, k, PROTO_TCP, 80);
+
+		assert_int_equal(hit.actions, i % 3 ? MATCH_ENFORCE : MATCH_MONITOR);
+		assert_int_equal(i % 3 ? hit.enforce : hit.monitor, rules[i]);
+		assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -EEXIST);
+		assert_int_equal(lookup(f.m, host(i * 7 + 1), 0, 0).actions, 0);
+	}
+	// Half of them go; the others are found wherever they are.
+	for (unsigned i = 0; i < N; i += 2) {
+		match_unlink(f.m, rules[i]);
+		match_recycle(f.m, rules[i]);
+	}
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(
+			match_find(f.m, &(struct match_key[]){host(i * 7)}[0]),
+			i % 2 ? rules[i] : MATCH_NONE
+		);
+	for (unsigned i = 1; i < N; i += 2) {
+		match_unlink(f.m, rules[i]);
+		match_recycle(f.m, rules[i]);
+	}
+	// As new: nothing is sent on any more, and as much fits.
+	for (unsigned i = 0; i < N; i++)
+		add(f.m, host(i * 5), MATCH_ENFORCE);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(lookup(f.m, host(i * 5), 0, 0).actions, MATCH_ENFORCE);
+	free(rules);
+	match_unmap(f.m);
+}
+
+static unsigned outside_lines(struct match *m, const uint32_t *addrs, unsigned n)
+{
+	unsigned outside = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct match_key k = host(0);
+
+		for (int o = 0; o < 4; o++)
+			k.addr[o] = (uint8_t)(addrs[i] >> (24 - 8 * o));
+		outside += add(m, k, MATCH_ENFORCE) >= match_rules(m) - match_capacity(m);
+		assert_int_equal(lookup(m, k, 0, 0).actions, MATCH_ENFORCE);
+	}
+	return outside;
+}
+
+// Whoever publishes a list may choose its addresses: by one key they all meet in one line, and are
+// still found; without knowing the key that does not happen.
+static void test_list_built_against_one_key(void **state)
+{
+	static const uint8_t known[16], other[16] = "another one....";
+	enum {
+		LINES = 1000,
+		N = 400
+	};
+	struct match *m = match_map(LINES * 192 / 10, known), *free_m;
+	uint32_t chosen[N], n = 0, rules[MATCH_LINE_RULES];
+
+	(void)state;
+	// What ends up in the first line is what was made to.
+	for (uint32_t addr = 0x0b000000; n < N; addr++) {
+		struct match_key k = {.family = 4, .prefix_len = 32};
+		uint32_t rule;
+
+		for (int o = 0; o < 4; o++)
+			k.addr[o] = (uint8_t)(addr >> (24 - 8 * o));
+		assert_int_equal(match_add(m, &k, MATCH_ENFORCE, &rule), 0);
+		if (match_line(m, 0, rules) == 1)
+			chosen[n++] = addr;
+		match_unlink(m, rule);
+		match_recycle(m, rule);
+	}
+	assert_true(outside_lines(m, chosen, N) > N / 2);
+	free_m = match_map(LINES * 192 / 10, other);
+	assert_int_equal(outside_lines(free_m, chosen, N), 0);
+	match_unmap(m);
+	match_unmap(free_m);
+}
+
+// The counts behind the filters do not run over, down or away.
+static void test_filters_come_and_go(void **state)
+{
+	struct match_key prefix = host(0), six = {.addr = {0x20, 1}, .family = 6};
+	uint32_t rules[256];
+	struct fixture f;
+
+	(void)state;
+	make(&f, 2000);
+	for (int round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 256; i++)
+			rules[i] = add(f.m, host(i), MATCH_ENFORCE);
+		for (unsigned i = 0; i < 256; i++) {
+			assert_int_equal(lookup(f.m, host(i), 0, 0).actions, MATCH_ENFORCE);
+			match_unlink(f.m, rules[i]);
+		}
+		for (unsigned i = 0; i < 256; i++) {
+			assert_int_equal(lookup(f.m, host(i), 0, 0).actions, 0);
+			match_recycle(f.m, rules[i]);
+		}
+	}
+	for (unsigned n = 1; n <= 31; n++) {
+		prefix = host(0);
+		prefix.prefix_len = (uint8_t)n;
+		for (unsigned i = n; i < 32; i++)
+			prefix.addr[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+		add(f.m, prefix, MATCH_ENFORCE);
+		six.prefix_len = (uint8_t)(16 + n);
+		add(f.m, six, MATCH_ENFORCE);
+		match_unlink(f.m, match_find(f.m, &prefix));
+		assert_int_equal(lookup(f.m, host(0), 0, 0).actions, 0);
+		assert_int_equal(lookup(f.m, six, 0, 0).actions, MATCH_ENFORCE);
+		match_unlink(f.m, match_find(f.m, &six));
+		assert_int_equal(lookup(f.m, six, 0, 0).actions, 0);
+	}
+	assert_int_equal(match_count(f.m), 0);
+	match_unmap(f.m);
+}
+
+static void test_the_ends_of_the_address_space(void **state)
+{
+	static const uint8_t ends[][4] = {{0}, {255, 255, 255, 255}, {0, 0, 0, 1}, {0, 0, 1}};
+	struct fixture f;
+
+	(void)state;
+	make(&f, 16);
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = 0; i < 4; i++) {
+			struct match_key k = {.family = 4, .prefix_len = 32};
+			uint32_t rule;
+
+			memcpy(k.addr, ends[i], 4);
+			assert_int_equal(lookup(f.m, k, 0, 0).actions, 0);
+			rule = add(f.m, k, MATCH_ENFORCE);
+			assert_int_equal(lookup(f.m, k, 0, 0).enforce, rule);
+			assert_int_equal(match_find(f.m, &k), rule);
+			match_unlink(f.m, rule);
+			assert_int_equal(lookup(f.m, k, 0, 0).actions, 0);
+			match_recycle(f.m, rule);
+		}
+	}
+	assert_int_equal(match_count(f.m), 0);
+	match_unmap(f.m);
+}
+
+static void test_variants(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 4);
+	assert_int_equal(match_variant_set(f.m, "none such"), -ENOENT);
+	assert_int_equal(match_variant_set(f.m, "portable"), 0);
+	assert_string_equal(match_variant(f.m), "portable");
+	match_unmap(f.m);
 }
 
 static void test_keys_that_cannot_be(void **state)
@@ -204,7 +385,7 @@ static void test_keys_that_cannot_be(void **state)
 		assert_int_equal(rule, 4711);
 	}
 	assert_int_equal(match_count(f.m), 0);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_padding_is_no_part_of_the_key(void **state)
@@ -221,7 +402,7 @@ static void test_padding_is_no_part_of_the_key(void **state)
 	assert_int_equal(match_find(f.m, &k), rule);
 	assert_int_equal(match_find(f.m, &dirty), rule);
 	assert_int_equal(match_add(f.m, &k, MATCH_ENFORCE, &rule), -EEXIST);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_every_prefix_length(void **state)
@@ -262,7 +443,7 @@ static void test_every_prefix_length(void **state)
 		assert_int_equal(hit.monitor, MATCH_NONE);
 		k.addr[0] = 0x7f;
 		assert_int_equal(lookup(f.m, k, 0, 0).actions, 0);
-		free(f.memory);
+		match_unmap(f.m);
 	}
 }
 
@@ -295,7 +476,7 @@ static void test_ports(void **state)
 	match_action_set(f.m, tcp, MATCH_INERT);
 	assert_false(lookup(f.m, host(1), 0, 0).port_rule);
 	assert_int_equal(lookup(f.m, host(1), PROTO_TCP, 443).enforce, MATCH_NONE);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_many_ports_of_one_address(void **state)
@@ -321,10 +502,12 @@ static void test_many_ports_of_one_address(void **state)
 		match_recycle(f.m, rule);
 	}
 	assert_true(lookup(f.m, host(0), 0, 0).port_rule);
-	match_unlink(f.m, 600);
+	match_unlink(
+		f.m, match_find(f.m, &(struct match_key[]){port_key(600 % 3, PROTO_TCP, 601)}[0])
+	);
 	assert_false(lookup(f.m, host(0), 0, 0).port_rule);
 	assert_int_equal(match_count(f.m), 500);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 static void test_actions_of_exceptions(void **state)
@@ -343,7 +526,7 @@ static void test_actions_of_exceptions(void **state)
 	assert_int_equal(hit.actions, MATCH_PROTECT | MATCH_ALLOW);
 	assert_int_equal(hit.enforce, protect);
 	assert_int_equal(hit.monitor, allow);
-	free(f.memory);
+	match_unmap(f.m);
 }
 
 int main(void)
@@ -352,7 +535,12 @@ int main(void)
 		cmocka_unit_test(test_full_plus_minus_one),
 		cmocka_unit_test(test_no_room_at_all),
 		cmocka_unit_test(test_unlink_and_recycle_out_of_order),
-		cmocka_unit_test(test_a_reader_on_an_unlinked_rule_goes_on),
+		cmocka_unit_test(test_an_unlinked_rule_keeps_its_key),
+		cmocka_unit_test(test_lines_overflow),
+		cmocka_unit_test(test_list_built_against_one_key),
+		cmocka_unit_test(test_filters_come_and_go),
+		cmocka_unit_test(test_the_ends_of_the_address_space),
+		cmocka_unit_test(test_variants),
 		cmocka_unit_test(test_the_walk_meets_every_rule_once),
 		cmocka_unit_test(test_keys_that_cannot_be),
 		cmocka_unit_test(test_padding_is_no_part_of_the_key),
