@@ -10,6 +10,7 @@
 #include <rte_launch.h>
 #include <rte_mbuf.h>
 #include <rte_pause.h>
+#include <rte_prefetch.h>
 #include <rte_rcu_qsbr.h>
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BURST 32
+#define HELD_LOOPS 8 // then the burst in flight ends, so that the worker is quiescent
 #define TX_RETRIES 8
 #define IDLE_POLLS 2000
 #define IDLE_NS 50000
@@ -25,8 +26,8 @@
 
 // What a burst leaves behind.
 struct outbox {
-	struct rte_mbuf *forward[BURST];
-	struct rte_mbuf *reply[BURST];
+	struct rte_mbuf *forward[WORKER_BURST];
+	struct rte_mbuf *reply[WORKER_BURST];
 	uint16_t n_forward, n_reply;
 };
 
@@ -89,36 +90,48 @@ static bool reply(struct worker *w, struct rte_mbuf *m, const struct packet *p)
 	return true;
 }
 
-static void packet_handle(
-	struct worker *w,
-	const struct policy *policy,
-	const struct worker_path *path,
-	struct rte_mbuf *m,
-	struct outbox *out
-)
+static void packet_read(struct rte_mbuf *m, struct packet *p)
 {
 	uint8_t gathered[PACKET_GATHER_MAX];
 	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
 	uint32_t len = m->data_len;
-	struct packet p;
-	struct decision d;
 
 	if (unlikely(m->nb_segs > 1)) {
 		len = RTE_MIN(m->pkt_len, (uint32_t)PACKET_GATHER_MAX);
 		data = rte_pktmbuf_read(m, 0, len, gathered);
 	}
-	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, &p);
-	decide(policy, w->live->entries, w->live->exceptions, &p, path->direction, &d);
+	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, p);
+}
+
+static void packet_finish(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
+{
+	const struct worker_path *path = f->path;
+	struct rte_mbuf *m = f->mbufs[i];
+	const struct packet *p = &f->packets[i];
+	struct decision d;
+
+	if (likely(f->room[i]))
+		decide_answer(
+			f->policy,
+			w->live->exceptions,
+			p,
+			path->direction,
+			&f->match,
+			&f->asked[i],
+			&d
+		);
+	else
+		decide(f->policy, w->live->entries, w->live->exceptions, p, path->direction, &d);
 	if (d.verdict != VERDICT_DROP && m->pkt_len > path->frame_max) {
 		d.verdict = VERDICT_DROP;
 		d.reason = REASON_OVERSIZE;
 	}
 	count(w, d.reason, m);
 	if (d.verdict != VERDICT_FORWARD && d.reason != REASON_NO_LIST)
-		report(w, &p, &d, path->direction, m->pkt_len);
+		report(w, p, &d, path->direction, m->pkt_len);
 	if (d.verdict != VERDICT_DROP)
 		out->forward[out->n_forward++] = m;
-	else if (w->reply_reset && d.reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, &p))
+	else if (w->reply_reset && d.reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, p))
 		out->reply[out->n_reply++] = m;
 	else
 		rte_pktmbuf_free(m);
@@ -137,21 +150,51 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 	}
 }
 
+// The first step: headers, and everything that the lookups need is asked of the memory.
+static void flight_begin(struct worker *w, struct worker_flight *f)
+{
+	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
+	match_clear(&f->match);
+	for (uint16_t i = 0; i < f->n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
+	for (uint16_t i = 0; i < f->n; i++) {
+		packet_read(f->mbufs[i], &f->packets[i]);
+		f->room[i] = decide_ask(
+			f->policy, &f->packets[i], f->path->direction, &f->match, &f->asked[i]
+		);
+	}
+	match_begin(w->live->entries, &f->match);
+}
+
+// The second: verdicts, and the packets are the driver's or free.
+static void flight_end(struct worker *w)
+{
+	struct worker_flight *f = w->flying;
+	struct outbox out = {.n_forward = 0, .n_reply = 0};
+
+	if (!f)
+		return;
+	w->flying = NULL;
+	match_end(w->live->entries, &f->match);
+	for (uint16_t i = 0; i < f->n; i++)
+		packet_finish(w, f, i, &out);
+	transmit(w, f->path->tx, out.forward, out.n_forward);
+	transmit(w, f->path->rx, out.reply, out.n_reply);
+}
+
+// One burst begins before the one before it ends: while the memory answers, there is other work.
 static unsigned path_poll(struct worker *w, const struct worker_path *path)
 {
-	struct rte_mbuf *mbufs[BURST];
-	struct outbox out = {.n_forward = 0, .n_reply = 0};
-	uint16_t n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, mbufs, BURST);
-	const struct policy *policy;
+	struct worker_flight *f = &w->flights[w->flying == &w->flights[0]];
 
-	if (n == 0)
-		return 0;
-	policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
-	for (uint16_t i = 0; i < n; i++)
-		packet_handle(w, policy, path, mbufs[i], &out);
-	transmit(w, path->tx, out.forward, out.n_forward);
-	transmit(w, path->rx, out.reply, out.n_reply);
-	return n;
+	f->path = path;
+	f->n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, f->mbufs, WORKER_BURST);
+	if (f->n)
+		flight_begin(w, f);
+	flight_end(w);
+	if (f->n)
+		w->flying = f;
+	return f->n;
 }
 
 static void idle(struct worker *w)
@@ -167,7 +210,7 @@ static int worker_run(void *arg)
 {
 	struct workers *all = ((void **)arg)[0];
 	struct worker *w = ((void **)arg)[1];
-	unsigned empty = 0;
+	unsigned empty = 0, held = 0;
 	uint64_t loops = 0;
 
 	rte_rcu_qsbr_thread_register(w->live->qsbr, w->index);
@@ -183,8 +226,13 @@ static int worker_run(void *arg)
 		for (unsigned i = 0; i < w->n_paths; i++)
 			n += path_poll(w, &w->paths[i]);
 		events_poll(w->events, w->index);
-		// Nothing is kept back here: every packet is freed or with its driver.
-		rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
+		if (++held == HELD_LOOPS)
+			flight_end(w);
+		// Only where nothing is kept back: every packet is freed or with its driver.
+		if (!w->flying) {
+			rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
+			held = 0;
+		}
 		atomic_store_explicit(&w->loops, ++loops, memory_order_relaxed);
 		empty = n ? 0 : empty + 1;
 		if (w->idle_sleep && empty >= IDLE_POLLS)
@@ -193,6 +241,7 @@ static int worker_run(void *arg)
 		       && !atomic_load_explicit(&all->stop, memory_order_relaxed))
 			rte_pause();
 	}
+	flight_end(w);
 	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
 	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
 	return 0;

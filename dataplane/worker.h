@@ -22,6 +22,20 @@ struct worker_path { // one direction of a pair
 	enum direction direction;
 };
 
+#define WORKER_BURST 32
+
+// A burst between its two steps. worker only
+struct worker_flight {
+	const struct worker_path *path;
+	const struct policy *policy;
+	uint16_t n;
+	struct rte_mbuf *mbufs[WORKER_BURST];
+	struct packet packets[WORKER_BURST];
+	struct decide_asked asked[WORKER_BURST];
+	bool room[WORKER_BURST]; // false: too many addresses in one burst, judged alone
+	struct match_burst match;
+};
+
 // A worker's own; the alignment keeps it off every other's cache lines.
 struct worker {
 	_Alignas(128) struct stats_reason reasons[REASON_COUNT]; // worker: wo, control thread: ro
@@ -34,6 +48,8 @@ struct worker {
 	const struct live *live;
 	struct events *events;
 	bool reply_reset, idle_sleep;
+	struct worker_flight flights[2];
+	struct worker_flight *flying; // begun, not ended; NULL: none
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };
 

@@ -20,7 +20,7 @@ enum weight {
 
 struct judge {
 	const struct policy *policy;
-	const struct match *entries, *exceptions;
+	const struct match *exceptions;
 	const struct packet *packet;
 	enum weight weight; // of the decision so far
 	struct decision *decision;
@@ -93,14 +93,13 @@ offer(struct judge *j, const struct judged *a, enum weight weight, enum reason r
 	};
 }
 
-static void address_judge(struct judge *j, const struct judged *a)
+static void address_judge(struct judge *j, const struct judged *a, const struct match_hit *found)
 {
-	struct match_hit hit;
+	const struct match_hit hit = *found;
 	enum reason reason;
 	uint32_t rule;
 	bool fragment;
 
-	match_lookup(j->entries, a->layer->family, a->addr, ports_proto(a->layer), a->port, &hit);
 	fragment = hit.port_rule && (a->layer->flags & PACKET_FRAGMENT_LATER);
 	rule = hit.enforce != MATCH_NONE ? hit.enforce : hit.monitor;
 	if (rule == MATCH_NONE && !fragment)
@@ -126,33 +125,126 @@ static void address_judge(struct judge *j, const struct judged *a)
 	}
 }
 
-static void destinations_judge(struct judge *j, uint8_t index)
-{
-	const struct packet *p = j->packet;
-	struct judged a = {.layer = &p->layers[index], .port = p->layers[index].dport};
+// --- a packet's addresses, in the order in which they are reported
 
-	a.addr = a.layer->dst;
-	address_judge(j, &a);
+#define ADDRESSES_MAX (2 * PACKET_LAYERS_MAX + PACKET_VIAS_MAX)
+
+_Static_assert(ADDRESSES_MAX <= MATCH_BURST, "a packet fits into a burst of its own");
+
+static unsigned destinations_list(const struct packet *p, uint8_t index, struct judged *at)
+{
+	const struct packet_layer *l = &p->layers[index];
+	unsigned n = 0;
+
+	at[n++] = (struct judged){.layer = l, .addr = l->dst, .port = l->dport};
 	for (uint8_t i = 0; i < p->n_vias; i++) {
 		if (p->vias[i].layer != index)
 			continue;
-		a.addr = p->vias[i].addr;
-		address_judge(j, &a);
+		at[n++] = (struct judged){.layer = l, .addr = p->vias[i].addr, .port = l->dport};
+	}
+	return n;
+}
+
+static unsigned
+addresses_list(const struct packet *p, enum direction direction, struct judged at[ADDRESSES_MAX])
+{
+	unsigned n = 0;
+
+	for (uint8_t i = p->n_layers; i-- > 0;) {
+		const struct packet_layer *l = &p->layers[i];
+
+		if (direction != DIRECTION_IN)
+			n += destinations_list(p, i, &at[n]);
+		if (direction != DIRECTION_OUT)
+			at[n++] = (struct judged
+			){.layer = l, .addr = l->src, .port = l->sport, .source = true};
+	}
+	return n;
+}
+
+// What ends the matter without a look at the list. REASON_NO_ENTRY: nothing does.
+static enum reason
+settled(const struct policy *policy, const struct packet *packet, enum direction direction)
+{
+	// What cannot be parsed is dropped for that, also without a list. All else needs a list,
+	// the wire's own protocols included: without one nothing is forwarded unless so set.
+	if (packet->reason != REASON_NO_ENTRY
+	    && (policy->have_list || policy->verdicts[packet->reason] == VERDICT_DROP))
+		return packet->reason;
+	if (!policy->have_list)
+		return REASON_NO_LIST;
+	if (direction == DIRECTION_IN && policy->inbound_allow)
+		return REASON_INBOUND_ALLOWED;
+	if (packet->n_layers == 0)
+		return REASON_BUG;
+	return REASON_NO_ENTRY;
+}
+
+// --- the two steps
+
+bool decide_ask(
+	const struct policy *policy,
+	const struct packet *packet,
+	enum direction direction,
+	struct match_burst *burst,
+	struct decide_asked *ret_asked
+)
+{
+	struct judged at[ADDRESSES_MAX];
+	unsigned n;
+
+	*ret_asked = (struct decide_asked){.reason = (uint8_t)settled(policy, packet, direction)};
+	if (ret_asked->reason != REASON_NO_ENTRY)
+		return true;
+	n = addresses_list(packet, direction, at);
+	if (burst->n + n > MATCH_BURST)
+		return false;
+	ret_asked->first = burst->n;
+	ret_asked->n = (uint8_t)n;
+	for (unsigned i = 0; i < n; i++)
+		match_push(
+			burst, at[i].layer->family, at[i].addr, ports_proto(at[i].layer), at[i].port
+		);
+	return true;
+}
+
+static void addresses_judge(
+	struct judge *j,
+	const struct match_burst *burst,
+	enum direction direction,
+	const struct decide_asked *asked
+)
+{
+	struct judged at[ADDRESSES_MAX];
+	unsigned n = addresses_list(j->packet, direction, at);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (burst->hits >> (asked->first + i) & 1)
+			address_judge(j, &at[i], &burst->hit[asked->first + i]);
 	}
 }
 
-static void source_judge(struct judge *j, uint8_t index)
+void decide_answer(
+	const struct policy *policy,
+	const struct match *exceptions,
+	const struct packet *packet,
+	enum direction direction,
+	const struct match_burst *burst,
+	const struct decide_asked *asked,
+	struct decision *ret_decision
+)
 {
-	const struct packet_layer *l = &j->packet->layers[index];
-	struct judged a = {.layer = l, .addr = l->src, .port = l->sport, .source = true};
+	struct decision d = {.verdict = VERDICT_DROP, .reason = REASON_BUG, .rule = MATCH_NONE};
+	struct judge j = {policy, exceptions, packet, WEIGHT_NONE, &d};
 
-	address_judge(j, &a);
-}
-
-static void end_with(const struct policy *p, enum reason reason, struct decision *d)
-{
-	d->verdict = p->verdicts[reason];
-	d->reason = reason;
+	// Most packets: nothing in the list is near.
+	if (asked->n && burst->hits >> asked->first & ~(uint64_t)0 >> (64 - asked->n))
+		addresses_judge(&j, burst, direction, asked);
+	if (j.weight == WEIGHT_NONE) {
+		d.verdict = policy->verdicts[asked->reason];
+		d.reason = asked->reason;
+	}
+	*ret_decision = d;
 }
 
 void decide(
@@ -164,27 +256,12 @@ void decide(
 	struct decision *ret_decision
 )
 {
-	struct decision d = {.verdict = VERDICT_DROP, .reason = REASON_BUG, .rule = MATCH_NONE};
-	struct judge j = {policy, entries, exceptions, packet, WEIGHT_NONE, &d};
+	struct match_burst burst;
+	struct decide_asked asked;
 
-	// What cannot be parsed is dropped for that, also without a list. All else needs a list,
-	// the wire's own protocols included: without one nothing is forwarded unless so set.
-	if (packet->reason != REASON_NO_ENTRY
-	    && (policy->have_list || policy->verdicts[packet->reason] == VERDICT_DROP)) {
-		end_with(policy, packet->reason, &d);
-	} else if (!policy->have_list) {
-		end_with(policy, REASON_NO_LIST, &d);
-	} else if (direction == DIRECTION_IN && policy->inbound_allow) {
-		end_with(policy, REASON_INBOUND_ALLOWED, &d);
-	} else {
-		for (uint8_t i = packet->n_layers; i-- > 0;) {
-			if (direction != DIRECTION_IN)
-				destinations_judge(&j, i);
-			if (direction != DIRECTION_OUT)
-				source_judge(&j, i);
-		}
-		if (j.weight == WEIGHT_NONE && packet->n_layers > 0)
-			end_with(policy, REASON_NO_ENTRY, &d);
-	}
-	*ret_decision = d;
+	match_clear(&burst);
+	(void)decide_ask(policy, packet, direction, &burst, &asked); // alone it has room
+	match_begin(entries, &burst);
+	match_end(entries, &burst);
+	decide_answer(policy, exceptions, packet, direction, &burst, &asked, ret_decision);
 }

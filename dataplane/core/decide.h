@@ -34,6 +34,33 @@ struct decision {
 	uint32_t rule; // of `entries`; MATCH_NONE where no entry covers the packet
 };
 
+// A burst of packets is judged in steps: ask for each packet, match_begin, match_end, then answer
+// for each. A packet that nothing in the list is near touches neither rules nor exceptions.
+struct decide_asked {
+	uint8_t first, n; // of the burst's positions
+	uint8_t reason; // enum reason: what it is if nothing is found
+};
+
+// Pushes the packet's addresses. False: no room in this burst, nothing was pushed.
+bool decide_ask(
+	const struct policy *,
+	const struct packet *,
+	enum direction,
+	struct match_burst *,
+	struct decide_asked *ret_asked
+);
+// With the policy that was asked with.
+void decide_answer(
+	const struct policy *,
+	const struct match *exceptions, // NULL: none
+	const struct packet *,
+	enum direction,
+	const struct match_burst *,
+	const struct decide_asked *,
+	struct decision *ret_decision
+);
+
+// All of it for one packet.
 void decide(
 	const struct policy *,
 	const struct match *entries,

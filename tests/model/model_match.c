@@ -340,6 +340,36 @@ static bool fragment_protected(const struct decision *d)
 		&& (d->reason == REASON_PROTECTED || d->reason == REASON_ALLOWED);
 }
 
+// Alone, or behind others in a burst.
+static void packet_decide(
+	const struct model *m, const struct packet *p, enum direction direction, struct decision *d
+)
+{
+	struct match_burst burst;
+	struct decide_asked other, asked;
+
+	if (below(2)) {
+		decide(&m->policy, m->entry_match, m->exception_match, p, direction, d);
+		return;
+	}
+	match_clear(&burst);
+	for (unsigned n = below(40); n; n--) {
+		struct packet filler;
+
+		packet_draw(&filler);
+		(void)decide_ask(&m->policy, &filler, DIRECTION_BOTH, &burst, &other);
+	}
+	if (!decide_ask(&m->policy, p, direction, &burst, &asked)) {
+		if (burst.n < MATCH_BURST - 17)
+			die(m, "no room where there was some");
+		match_clear(&burst);
+		(void)decide_ask(&m->policy, p, direction, &burst, &asked);
+	}
+	match_begin(m->entry_match, &burst);
+	match_end(m->entry_match, &burst);
+	decide_answer(&m->policy, m->exception_match, p, direction, &burst, &asked, d);
+}
+
 static void packet_compare(struct model *m)
 {
 	struct oracle_list list
@@ -356,7 +386,7 @@ static void packet_compare(struct model *m)
 
 	packet_draw(&p);
 	addresses_list(&p, direction, &a);
-	decide(&m->policy, m->entry_match, m->exception_match, &p, direction, &d);
+	packet_decide(m, &p, direction, &d);
 	j = oracle_judge(&list, a.at, a.n, &index, &entry);
 	want = reason_expected(m, j, entry, fragment_hit(m, &a));
 	m->judged[j]++;
