@@ -3,9 +3,13 @@
 
 #include "dataplane/pages.h"
 
+#include <stdint.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-void *pages_map(size_t size)
+#define HUGE ((size_t)2 << 20)
+
+static void *map(size_t size)
 {
 	void *memory
 		= mmap(NULL,
@@ -16,6 +20,28 @@ void *pages_map(size_t size)
 		       0);
 
 	return memory == MAP_FAILED ? NULL : memory;
+}
+
+void *pages_map(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (size + page - 1) & ~(page - 1);
+	uint8_t *memory, *aligned;
+
+	if (size < HUGE)
+		return map(size);
+	memory = map(whole + HUGE);
+	if (!memory)
+		return NULL;
+	aligned = memory + (-(uintptr_t)memory & (HUGE - 1));
+	if (aligned > memory)
+		munmap(memory, (size_t)(aligned - memory));
+	munmap(aligned + whole, (size_t)(memory + HUGE - aligned));
+	return aligned;
+}
+
+void pages_huge(void *memory, size_t size)
+{
+	(void)madvise(memory, size, MADV_HUGEPAGE);
 }
 
 void pages_unmap(void *memory, size_t size)

@@ -69,6 +69,8 @@ int table_create(
 {
 	struct table *t = calloc(1, sizeof(*t));
 	uint8_t key[16];
+	void *hot;
+	size_t hot_size;
 	int r = -ENOMEM;
 
 	if (!t)
@@ -79,6 +81,8 @@ int table_create(
 	if (!t->memory || getentropy(key, sizeof(key)))
 		goto fail;
 	t->match = match_init(t->memory, capacity, key);
+	match_hot(t->match, &hot, &hot_size);
+	pages_huge(hot, hot_size);
 	t->rules = match_rules(t->match);
 	t->flags = pages_map(octets_of(t));
 	t->marks = pages_map(octets_of(t));

@@ -197,9 +197,9 @@ bool decide_ask(
 	if (ret_asked->reason != REASON_NO_ENTRY)
 		return true;
 	n = addresses_list(packet, direction, at);
-	if (burst->n + n > MATCH_BURST)
+	if (match_pushed(burst) + n > MATCH_BURST)
 		return false;
-	ret_asked->first = burst->n;
+	ret_asked->first = (uint8_t)match_pushed(burst);
 	ret_asked->n = (uint8_t)n;
 	for (unsigned i = 0; i < n; i++)
 		match_push(

@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#define HUGE (2u << 20)
+
 // --- layout
 
 struct layout {
@@ -27,12 +29,12 @@ static void *take(struct layout *l, size_t n, size_t size)
 	return p;
 }
 
-// A power of two near n, between 2^10 and 2^24.
-static uint32_t cells_for(uint32_t n)
+// A power of two from n on, between `least` and 2^24.
+static uint32_t cells_for(uint64_t n, uint32_t least)
 {
-	uint32_t cells = 1u << 10;
+	uint32_t cells = least;
 
-	while (cells < n / 2 && cells < CELLS24)
+	while (cells < n && cells < CELLS24)
 		cells *= 2;
 	return cells;
 }
@@ -41,9 +43,11 @@ static uint32_t cells_for(uint32_t n)
 static size_t lay_out(struct match *m, uint32_t capacity, void *base)
 {
 	struct layout l = {.base = base};
-	uint32_t classes = cells_for(capacity), heads = cells_for(capacity);
+	uint32_t classes = cells_for((uint64_t)capacity * 3 / 2, 1u << 20);
+	uint32_t heads = cells_for(capacity / 2, 1u << 10);
 
-	take(&l, 1, sizeof(struct match));
+	_Static_assert(sizeof(*m) <= HUGE, "what is hot begins on a page of its own");
+	l.at = HUGE;
 	m->capacity = capacity;
 	m->host_lines = (uint32_t)((uint64_t)capacity * 5 / HOST_LOAD_10) + 1;
 	m->host_rules = m->host_lines * HOST_STRIDE;
@@ -75,6 +79,12 @@ size_t match_size(uint32_t capacity)
 	struct match m;
 
 	return lay_out(&m, capacity, NULL);
+}
+
+void match_hot(struct match *m, void **ret_at, size_t *ret_size)
+{
+	*ret_at = (uint8_t *)m + HUGE;
+	*ret_size = (size_t)((uint8_t *)(m->hosts + m->host_lines) - (uint8_t *)*ret_at);
 }
 
 static const struct match_reader *const readers[] = {
@@ -555,15 +565,8 @@ void match_rule_key(const struct match *m, uint32_t rule, struct match_key *ret_
 	addr = atomic_load_explicit(
 		&m->hosts[rule / HOST_STRIDE].keys[rule % HOST_STRIDE], memory_order_relaxed
 	);
-	*ret_key = (struct match_key){
-		.addr
-		= {(uint8_t)(addr >> 24),
-		   (uint8_t)(addr >> 16),
-		   (uint8_t)(addr >> 8),
-		   (uint8_t)addr},
-		.family = 4,
-		.prefix_len = 32,
-	};
+	*ret_key = (struct match_key){.family = 4, .prefix_len = 32};
+	addr4_put(ret_key->addr, addr);
 }
 
 uint8_t match_rule_action(const struct match *m, uint32_t rule)

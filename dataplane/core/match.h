@@ -55,10 +55,13 @@ struct match_hit {
 
 // Octets for `capacity` rules, most of which are never touched in a small list. The structure is at
 // its best up to half of them: the other half is room for additions made before removals. Give
-// cache-line aligned, zeroed memory.
+// cache-line aligned, zeroed memory; best aligned to 2 MiB, for huge pages.
 size_t match_size(uint32_t capacity);
 // Returns the structure inside `memory`; `key` seeds the bucket choice.
 struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[static 16]);
+
+// The octets of it that lookups touch everywhere: worth huge pages. Aligned to 2 MiB if all is.
+void match_hot(struct match *, void **ret_at, size_t *ret_size);
 
 // --- the writer
 
@@ -98,11 +101,10 @@ struct match_probe { // a key that the filters could not rule out
 // else; need not be zeroed.
 struct match_burst {
 	// By match_push: what is looked up.
-	uint8_t n, n4, n6;
+	uint32_t n4, n6;
 	uint8_t at4[MATCH_BURST], at6[MATCH_BURST]; // position in order of pushing
 	uint8_t proto[MATCH_BURST]; // by position, as the following
 	uint16_t port[MATCH_BURST];
-	uint64_t no_ports; // bit: proto is 0
 	_Alignas(64) uint32_t v4[MATCH_BURST]; // host byte order
 	uint8_t v6[MATCH_BURST][16];
 	// By match_begin: what is left to look at.
@@ -119,8 +121,12 @@ struct match_burst {
 
 static inline void match_clear(struct match_burst *b)
 {
-	b->n = b->n4 = b->n6 = 0;
-	b->no_ports = 0;
+	b->n4 = b->n6 = 0;
+}
+
+static inline unsigned match_pushed(const struct match_burst *b)
+{
+	return b->n4 + b->n6;
 }
 
 // One more address, at most MATCH_BURST. proto 0: ports unknown, port rules do not match
@@ -133,18 +139,19 @@ static inline void match_push(
 	uint16_t port
 )
 {
-	uint8_t at = b->n++;
+	uint32_t n4 = b->n4, n6 = b->n6, at = n4 + n6;
 
 	b->proto[at] = proto;
 	b->port[at] = port;
-	b->no_ports |= (uint64_t)(proto == 0) << at;
 	if (family == 4) {
-		b->at4[b->n4] = at;
-		b->v4[b->n4++] = (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16
+		b->at4[n4] = (uint8_t)at;
+		b->v4[n4] = (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16
 			| (uint32_t)addr[2] << 8 | addr[3];
+		b->n4 = n4 + 1;
 	} else {
-		b->at6[b->n6] = at;
-		memcpy(b->v6[b->n6++], addr, 16);
+		b->at6[n6] = (uint8_t)at;
+		memcpy(b->v6[n6], addr, 16);
+		b->n6 = n6 + 1;
 	}
 }
 

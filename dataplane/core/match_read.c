@@ -222,6 +222,11 @@ static inline bool ports_used(const struct match *m, unsigned f, uint8_t proto)
 		);
 }
 
+static inline bool ports_used_any(const struct match *m, unsigned f)
+{
+	return ports_used(m, f, PROTO_TCP) || ports_used(m, f, PROTO_UDP);
+}
+
 // `k` has the address and the family, and nothing else.
 static inline void
 port_probe(const struct match *m, struct match_burst *b, unsigned at, struct match_key k)
@@ -252,16 +257,10 @@ static inline void length_probe(
 static void wide_probe(const struct match *m, struct match_burst *b, unsigned i)
 {
 	uint32_t addr = b->v4[i];
-	struct match_key k = {
-		.addr
-		= {(uint8_t)(addr >> 24),
-		   (uint8_t)(addr >> 16),
-		   (uint8_t)(addr >> 8),
-		   (uint8_t)addr},
-		.family = 4,
-	};
+	struct match_key k = {.family = 4};
 	uint32_t lengths = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
 
+	addr4_put(k.addr, addr);
 	probes_room(m, b, 33);
 	port_probe(m, b, b->at4[i], k);
 	if (lengths & HOST_BIT)
@@ -345,7 +344,7 @@ static void begin6(const struct match *m, struct match_burst *b)
 
 	if (!low && !atomic_load_explicit(&m->lengths6[1], memory_order_acquire)
 	    && !atomic_load_explicit(&m->lengths6[2], memory_order_acquire)
-	    && !ports_used(m, 1, PROTO_TCP) && !ports_used(m, 1, PROTO_UDP))
+	    && !ports_used_any(m, 1))
 		return;
 	for (unsigned i = 0; i < b->n6; i++) {
 		uint64_t high = addr6_high(b->v6[i]);
@@ -453,31 +452,31 @@ static bool host_has_port(const struct match *m, const struct match_key *host)
 	return false;
 }
 
+static void port_unknown(const struct match *m, struct match_burst *b, unsigned i)
+{
+	unsigned f = i >= b->n4, at = f ? b->at6[i - b->n4] : b->at4[i];
+	struct match_key k = {.family = f ? 6 : 4};
+
+	if (b->proto[at])
+		return;
+	if (f)
+		memcpy(k.addr, b->v6[i - b->n4], 16);
+	else
+		addr4_put(k.addr, b->v4[i]);
+	if (!host_has_port(m, &k))
+		return;
+	hit_offer(b, at, MATCH_INERT, 0, MATCH_NONE);
+	b->hit[at].port_rule = true;
+}
+
 // Fragments, mostly: seldom enough to look at them one by one.
 static void ports_unknown(const struct match *m, struct match_burst *b)
 {
-	for (unsigned i = 0; i < b->n4 + b->n6; i++) {
-		unsigned f = i >= b->n4, at = f ? b->at6[i - b->n4] : b->at4[i];
-		struct match_key k = {.family = f ? 6 : 4};
-		uint32_t addr;
+	unsigned from = ports_used_any(m, 0) ? 0 : b->n4;
+	unsigned to = b->n4 + (ports_used_any(m, 1) ? b->n6 : 0);
 
-		if (!(b->no_ports >> at & 1)
-		    || (!ports_used(m, f, PROTO_TCP) && !ports_used(m, f, PROTO_UDP)))
-			continue;
-		if (f) {
-			memcpy(k.addr, b->v6[i - b->n4], 16);
-		} else {
-			addr = b->v4[i];
-			k.addr[0] = (uint8_t)(addr >> 24);
-			k.addr[1] = (uint8_t)(addr >> 16);
-			k.addr[2] = (uint8_t)(addr >> 8);
-			k.addr[3] = (uint8_t)addr;
-		}
-		if (!host_has_port(m, &k))
-			continue;
-		hit_offer(b, at, MATCH_INERT, 0, MATCH_NONE);
-		b->hit[at].port_rule = true;
-	}
+	for (unsigned i = from; i < to; i++)
+		port_unknown(m, b, i);
 }
 
 static void end(const struct match *m, struct match_burst *b)
@@ -486,8 +485,7 @@ static void end(const struct match *m, struct match_burst *b)
 		host_run(m, b, i);
 	if (b->n_probes)
 		probes_run(m, b);
-	if (b->no_ports)
-		ports_unknown(m, b);
+	ports_unknown(m, b);
 }
 
 static uint64_t host_hash_slow(const struct match *m, uint32_t addr)

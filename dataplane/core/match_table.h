@@ -174,6 +174,14 @@ static inline uint32_t addr4(const uint8_t *addr)
 	return (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8 | addr[3];
 }
 
+static inline void addr4_put(uint8_t *addr, uint32_t x)
+{
+	addr[0] = (uint8_t)(x >> 24);
+	addr[1] = (uint8_t)(x >> 16);
+	addr[2] = (uint8_t)(x >> 8);
+	addr[3] = (uint8_t)x;
+}
+
 // The first 64 bits of an IPv6 address as a number.
 static inline uint64_t addr6_high(const uint8_t *addr)
 {

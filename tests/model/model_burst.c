@@ -289,7 +289,7 @@ static void round_run(struct model *m)
 	// Another may finish it: they share the structure and the burst.
 	(void)match_variant_set(m->match, variants[below(3)]);
 	match_end(m->match, &m->burst);
-	for (unsigned i = 0; i < m->burst.n; i++)
+	for (unsigned i = 0; i < match_pushed(&m->burst); i++)
 		one_check(m, i);
 }
 

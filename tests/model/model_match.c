@@ -360,7 +360,7 @@ static void packet_decide(
 		(void)decide_ask(&m->policy, &filler, DIRECTION_BOTH, &burst, &other);
 	}
 	if (!decide_ask(&m->policy, p, direction, &burst, &asked)) {
-		if (burst.n < MATCH_BURST - 17)
+		if (match_pushed(&burst) < MATCH_BURST - 17)
 			die(m, "no room where there was some");
 		match_clear(&burst);
 		(void)decide_ask(&m->policy, p, direction, &burst, &asked);
