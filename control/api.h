@@ -36,7 +36,10 @@ struct api_dataplane {
 	  const struct indicator *,
 	  void (*answer)(void *answer_ctx, const struct wire_lookup_answer *),
 	  void *answer_ctx);
-	void (*sync)(void *ctx, bool force);
+	int (*sync)(void *ctx, bool force); // -ENOTCONN
+	// Restarts seen, and the last one; is its set nearly full?
+	uint64_t (*restarts)(void *ctx, int64_t *ret_last_ms);
+	bool (*nearly_full)(void *ctx);
 };
 
 // Adds the routes to control->server.

@@ -192,12 +192,25 @@ static json_t *dataplane_json(struct api *api, json_t *warnings, bool *ret_names
 	json_object_set_new(object, "why", equal ? json_null() : text_json(why));
 	if (!equal)
 		warn(warnings, "the data plane does not have this list: %s", why);
+	if (dataplane->restarts) {
+		uint64_t restarts = dataplane->restarts(dataplane->ctx, &when_ms);
+		json_object_set_new(object, "restarts", json_integer((json_int_t)restarts));
+		json_object_set_new(object, "restarted", time_ms_json(when_ms));
+	}
+	bool nearly_full = dataplane->nearly_full && dataplane->nearly_full(dataplane->ctx);
+	json_object_set_new(object, "nearly_full", json_boolean(nearly_full));
 	size_t len = 0;
 	const struct wire_status *status
 		= dataplane->status ? dataplane->status(dataplane->ctx, &len) : NULL;
 	if (wire_fits(status, len)) {
 		wire_add(object, status, warnings);
 		*ret_names = status->names_matched;
+		if (nearly_full)
+			warn(warnings,
+			     "the data plane's set is nearly full: %" PRIu64 " of %" PRIu64
+			     " entries (dataplane.capacity)",
+			     status->state.count,
+			     status->capacity);
 	}
 	return object;
 }

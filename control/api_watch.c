@@ -136,6 +136,17 @@ static void route_sync(void *ctx, struct http_request *request)
 		json_decref(body);
 		return;
 	}
+	if (!dataplane->connected(dataplane->ctx)) {
+		http_answer_error(
+			request,
+			503,
+			"the data plane is not connected: when it comes, it is brought up to date "
+			"by itself; what is forced now would not hold then",
+			NULL
+		);
+		json_decref(body);
+		return;
+	}
 	json_t *detail = json_pack("{s:b, s:o}", "force", force, "reason", text_json(reason));
 	int error = ledger_audit(
 		api_ledger(api), http_request_caller(request)->name, "sync", "dataplane", detail
@@ -146,7 +157,11 @@ static void route_sync(void *ctx, struct http_request *request)
 		http_answer_error(request, 500, strerror(-error), NULL);
 		return;
 	}
-	dataplane->sync(dataplane->ctx, force);
+	error = dataplane->sync(dataplane->ctx, force);
+	if (error) {
+		http_answer_error(request, 503, strerror(-error), NULL);
+		return;
+	}
 	struct list_state state;
 	ledger_state(api_ledger(api), &state);
 	api_answer_applied(

@@ -206,6 +206,21 @@ int ledger_audit(
 	return l->error;
 }
 
+void ledger_audit_then(
+	struct ledger *l,
+	const char *actor,
+	const char *action,
+	const char *object,
+	json_t *detail,
+	ledger_done done,
+	void *ctx
+)
+{
+	int r = ledger_audit(l, actor, action, object, detail);
+
+	pending_done(l, done, ctx, r, "");
+}
+
 static void hash_print(const uint8_t hash[SHA256_LEN], char text[65])
 {
 	for (int i = 0; i < SHA256_LEN; i++)

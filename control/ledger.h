@@ -224,7 +224,8 @@ struct allow {
 	const char *author, *reason;
 };
 typedef void (*ledger_done)(void *ctx, int error, const char *message);
-// until: at most 24 h ahead, else -ERANGE. An allow of the same indicator is replaced.
+// until: at most 24 h ahead, else -ERANGE; so are more protections and allows than the data plane
+// takes (WIRE_EXCEPTIONS_MAX). An allow of the same indicator is replaced.
 void ledger_allow(
 	struct ledger *,
 	const struct indicator *,
@@ -296,6 +297,16 @@ typedef bool (*audit_cb)(void *ctx, const struct audit_record *);
 // Inside the open transaction. `detail` is borrowed; NULL is fine.
 int ledger_audit(
 	struct ledger *, const char *actor, const char *action, const char *object, json_t *detail
+);
+// The same, and `done` after the commit: with -errno where the record does not hold.
+void ledger_audit_then(
+	struct ledger *,
+	const char *actor,
+	const char *action,
+	const char *object,
+	json_t *detail,
+	ledger_done done,
+	void *ctx
 );
 // Newest first, below `before` (0: from the newest).
 int ledger_audit_page(struct ledger *, int64_t before, size_t max, audit_cb, void *ctx);

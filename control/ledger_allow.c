@@ -6,6 +6,7 @@
 
 #include "control/ledger_internal.h"
 #include "rules/text.h"
+#include "rules/wire.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,6 +44,40 @@ static int64_t allows_count(struct ledger *l)
 	return sqlite3_column_int64(stmt, 0);
 }
 
+static bool exception_count(void *ctx, const struct exception *x)
+{
+	(void)x;
+	return ++*(size_t *)ctx <= WIRE_EXCEPTIONS_MAX;
+}
+
+bool exceptions_full(struct ledger *l, char message[192])
+{
+	size_t n = 0;
+
+	ledger_exceptions(l, exception_count, &n);
+	if (n < WIRE_EXCEPTIONS_MAX)
+		return false;
+	snprintf(
+		message,
+		192,
+		"the data plane takes %d protections and allows, and so many there are: end some "
+		"first",
+		WIRE_EXCEPTIONS_MAX
+	);
+	return true;
+}
+
+// Replaced where it is there: that needs no room.
+static bool allow_exists(struct ledger *l, const struct ledger_key *key)
+{
+	scoped_stmt stmt = NULL;
+
+	if (sql_prepare(l, "SELECT 1 FROM allows WHERE key=?1", &stmt) < 0)
+		return false;
+	sql_bind_key(stmt, 1, key);
+	return sqlite3_step(stmt) == SQLITE_ROW;
+}
+
 void ledger_allow(
 	struct ledger *l,
 	const struct indicator *indicator,
@@ -53,7 +88,7 @@ void ledger_allow(
 )
 {
 	scoped_stmt stmt = NULL;
-	char object[INDICATOR_TEXT_MAX];
+	char object[INDICATOR_TEXT_MAX], message[192];
 	int64_t now = clock_wall(l);
 	struct ledger_key key;
 
@@ -64,6 +99,10 @@ void ledger_allow(
 		return;
 	}
 	key_pack(indicator, &key);
+	if (!allow_exists(l, &key) && exceptions_full(l, message)) {
+		pending_done(l, done, ctx, -ERANGE, message);
+		return;
+	}
 	indicator_print(indicator, object);
 	if (transaction_begin(l) == 0
 	    && sql_prepare(

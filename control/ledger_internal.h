@@ -260,6 +260,8 @@ int protections_load(struct ledger *);
 // --- ledger_allow.c
 void allows_expire(struct ledger *, int64_t now);
 int64_t allows_due(struct ledger *);
+// Is there room for no further protection or allow in the data plane? Says so.
+bool exceptions_full(struct ledger *, char message[192]);
 
 // --- ledger_note.c
 struct source *source_find(struct ledger *, const char *name);

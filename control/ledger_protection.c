@@ -38,9 +38,13 @@ void ledger_protect(
 )
 {
 	scoped_stmt stmt = NULL;
-	char object[INDICATOR_TEXT_MAX];
+	char object[INDICATOR_TEXT_MAX], message[192];
 	struct ledger_key key;
 
+	if (exceptions_full(l, message)) {
+		pending_done(l, done, ctx, -ERANGE, message);
+		return;
+	}
 	key_pack(indicator, &key);
 	indicator_print(indicator, object);
 	if (transaction_begin(l) == 0

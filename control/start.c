@@ -7,6 +7,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/followers/dataplane.h"
+#include "control/followers/dataplane_watch.h"
 #include "control/followers/f5xc.h"
 #include "control/followers/f5xc_status.h"
 #include "control/followers/snapshot.h"
@@ -335,10 +336,16 @@ static bool snapshot_ready(void *ctx, char why[128])
 
 static void dataplane_metrics(void *ctx, struct metrics_page *page)
 {
+	const struct dataplane_watch *watch = dataplane_watched(ctx);
 	size_t len;
+	int64_t last_ms;
 	const void *status = dataplane_status(ctx, &len);
 
 	metrics_add_dataplane(page, status, len);
+	metrics_add_count(
+		page, METRIC_DP_RESTARTS, dataplane_watch_restarts(watch, &last_ms), NULL
+	);
+	metrics_add_count(page, METRIC_DP_NEARLY_FULL, dataplane_watch_nearly_full(watch), NULL);
 }
 
 // A reload may change it: found at each call.
@@ -447,9 +454,19 @@ static int api_lookup(
 	return dataplane_lookup(ctx, indicator, answer, answer_ctx);
 }
 
-static void api_sync(void *ctx, bool force)
+static int api_sync(void *ctx, bool force)
 {
-	dataplane_sync(ctx, force);
+	return dataplane_sync(ctx, force);
+}
+
+static uint64_t api_restarts(void *ctx, int64_t *ret_last_ms)
+{
+	return dataplane_watch_restarts(dataplane_watched(ctx), ret_last_ms);
+}
+
+static bool api_nearly_full(void *ctx)
+{
+	return dataplane_watch_nearly_full(dataplane_watched(ctx));
 }
 
 // A reload may change the instances: found at each call.
@@ -493,6 +510,8 @@ static int api_wire(struct control *control)
 		.status = api_wire_status,
 		.lookup = api_lookup,
 		.sync = api_sync,
+		.restarts = api_restarts,
+		.nearly_full = api_nearly_full,
 	};
 	struct api *api = control->api;
 	api_dataplane_set(api, &dataplane);

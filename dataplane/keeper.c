@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define PUMP_MS 5
@@ -343,6 +344,9 @@ int keeper_listen(struct keeper *k, struct event_base *base)
 		.status = status_answer,
 		.status_ctx = k,
 	};
+	// Without one, control counts no restart.
+	if (getentropy(&k->requests.boot_id, sizeof(k->requests.boot_id)) < 0)
+		k->requests.boot_id = 0;
 	r = sockets_open(k, base);
 	if (r < 0) {
 		log_error("sockets in %s: %s", k->options.run_dir, strerror(-r));

@@ -106,6 +106,7 @@ static enum request_outcome hello_answer(struct request *r, uint32_t error)
 		.build = STANCH_VERSION,
 		.capacity = set_capacity(r->q->set),
 		.error = error,
+		.boot_id = r->q->boot_id,
 	};
 
 	if (set_have_list(r->q->set))
@@ -249,6 +250,8 @@ static enum request_outcome sync_end(struct request *r)
 }
 
 // --- exceptions
+
+_Static_assert(EXCEPTIONS_MAX == WIRE_EXCEPTIONS_MAX, "as many as the other end may send");
 
 static int exceptions_room(struct requests *q, size_t n)
 {

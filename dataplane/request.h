@@ -36,6 +36,7 @@ struct requests {
 	// Writes struct wire_status and its rows behind room for the header; returns octets.
 	size_t (*status)(void *ctx, void *answer, size_t room);
 	void *status_ctx;
+	uint64_t boot_id; // random, of this run; told in the answer to HELLO
 	// Exceptions of a set that comes in several messages.
 	struct exception *exceptions;
 	size_t n_exceptions, room_exceptions;

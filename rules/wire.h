@@ -118,6 +118,7 @@ struct wire_hello_ack {
 	uint32_t error; // enum wire_code; WIRE_BAD_VERSION: nothing else will be answered
 	uint8_t names_matched; // 0: name entries are kept but not enforced on the wire
 	uint8_t pad[3];
+	uint64_t boot_id; // another one: it was started anew; 0: not told
 };
 
 // All or nothing; `from` must be the live state's revision.
@@ -153,6 +154,8 @@ struct wire_sync_end {
 	uint32_t flags;
 	uint32_t pad;
 };
+
+#define WIRE_EXCEPTIONS_MAX 65536 // of one set, in all its messages
 
 enum wire_exceptions_flags {
 	WIRE_EXCEPTIONS_MORE = 1, // further messages belong to the same set

@@ -46,6 +46,10 @@ static void status_print(json_t *answer)
 		printf(", %s, %lld workers",
 		       is(wire, "ready") ? "ready" : "not ready",
 		       number_of(wire, "workers"));
+	if (number_of(wire, "restarts"))
+		printf(", %lld restarts, the last %s",
+		       number_of(wire, "restarts"),
+		       text_of(wire, "restarted"));
 	printf("\nclaims      %lld in force (%lld orphaned), %lld held, %lld allows\n",
 	       number_of(counts, "claims"),
 	       number_of(counts, "orphaned"),

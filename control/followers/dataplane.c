@@ -3,7 +3,10 @@
 
 #include "control/followers/dataplane.h"
 
+#include "control/followers/breakglass_audit.h"
 #include "control/followers/dataplane_batch.h"
+#include "control/followers/dataplane_lookup.h"
+#include "control/followers/dataplane_watch.h"
 #include "control/ledger.h"
 #include "control/log.h"
 
@@ -13,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -21,14 +23,17 @@
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
-#define ANSWER_MS 10000 // no answer for so long: connect anew
-#define LOOKUPS_MAX 256
+#define ANSWER_MS 10000u // no answer for so long: connect anew
+#define AGAIN_MS 5000u // to what was refused for want of room
 
-struct lookup {
-	uint64_t seq;
-	lookup_cb cb;
-	void *ctx;
-	TAILQ_ENTRY(lookup) link;
+// What may keep the other end from being equal, each with its own reason and time to wait: a
+// refusal of one holds up no other, and none clears another's.
+enum topic {
+	TOPIC_LINK,
+	TOPIC_LIST,
+	TOPIC_EXCEPTIONS,
+	TOPIC_PAUSE,
+	TOPIC_N,
 };
 
 struct dataplane {
@@ -37,7 +42,7 @@ struct dataplane {
 	char path[108];
 	int fd;
 	struct event *readable, *retry, *second;
-	unsigned backoff_ms;
+	unsigned backoff_ms, answer_ms, again_ms;
 
 	uint64_t seq; // of the last message sent
 	uint64_t awaited; // seq of the change under way; 0: none
@@ -45,6 +50,8 @@ struct dataplane {
 	int64_t awaited_since_ms;
 	bool hello; // answered
 	bool exceptions_due, pause_due, full_due, force_due, refused_shrink;
+	int64_t not_before_ms[TOPIC_N]; // CLOCK_MONOTONIC; no wake comes earlier
+	char why[TOPIC_N][128]; // "": nothing
 	struct exception_walk *exceptions; // being sent
 	struct list_state live; // as last answered
 	struct sync sync;
@@ -52,11 +59,11 @@ struct dataplane {
 	bool have_applied;
 	struct list_state applied;
 	int64_t applied_ms;
-	char why[128]; // what keeps it from being equal
-	TAILQ_HEAD(, lookup) lookups;
-	size_t n_lookups;
+	struct lookups lookups;
 	uint8_t *status;
 	size_t status_len;
+	struct breakglass_audit *breakglass;
+	struct dataplane_watch *watch;
 	denials_cb denials;
 	void *denials_ctx;
 	applied_cb applied_cb;
@@ -82,30 +89,38 @@ static void timer_set(struct event *timer, unsigned ms)
 	event_add(timer, &after);
 }
 
-static void why_set(struct dataplane *d, const char *why)
+static void why_set(struct dataplane *d, enum topic topic, const char *why)
 {
-	if (strcmp(d->why, why) != 0 && *why)
+	if (strcmp(d->why[topic], why) != 0 && *why)
 		log_warning("data plane: %s", why);
-	snprintf(d->why, sizeof(d->why), "%s", why);
+	snprintf(d->why[topic], sizeof(d->why[topic]), "%s", why);
 }
 
-static void lookups_end(struct dataplane *d)
+static void wait_set(struct dataplane *d, enum topic topic, unsigned ms)
 {
-	struct lookup *l;
+	d->not_before_ms[topic] = clock_ms(CLOCK_MONOTONIC) + ms;
+	timer_set(d->retry, ms);
+}
 
-	while ((l = TAILQ_FIRST(&d->lookups))) {
-		TAILQ_REMOVE(&d->lookups, l, link);
-		l->cb(l->ctx, NULL);
-		free(l);
-	}
-	d->n_lookups = 0;
+// Has its time come? Else the timer is set to the earliest that is waited for.
+static bool may(struct dataplane *d, enum topic topic)
+{
+	int64_t now = clock_ms(CLOCK_MONOTONIC), first = INT64_MAX;
+
+	if (d->not_before_ms[topic] <= now)
+		return true;
+	for (int i = 0; i < TOPIC_N; i++)
+		if (d->not_before_ms[i] > now && d->not_before_ms[i] < first)
+			first = d->not_before_ms[i];
+	timer_set(d->retry, (unsigned)(first - now));
+	return false;
 }
 
 static void disconnect(struct dataplane *d, const char *why)
 {
 	bool was = d->fd >= 0;
 
-	why_set(d, why);
+	why_set(d, TOPIC_LINK, why);
 	if (d->readable)
 		event_free(d->readable);
 	d->readable = NULL;
@@ -116,10 +131,12 @@ static void disconnect(struct dataplane *d, const char *why)
 	d->awaited = 0;
 	free(d->exceptions);
 	d->exceptions = NULL;
-	d->sync.running = false;
+	// What an operator forced was for the list as the other end had it then.
+	d->sync.running = d->sync.force = d->force_due = false;
 	free(d->status);
 	d->status = NULL;
-	lookups_end(d);
+	breakglass_audit_session(d->breakglass);
+	lookups_end(&d->lookups);
 	// Jitter: several controls of a fleet do not come at the same instant.
 	timer_set(d->retry, d->backoff_ms + (unsigned)random() % (d->backoff_ms / 2 + 1));
 	d->backoff_ms = d->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : d->backoff_ms * 2;
@@ -173,24 +190,48 @@ static void pause_send(struct dataplane *d)
 	send_out(d, WIRE_PAUSE, sizeof(m), true);
 }
 
+static void exceptions_end(struct dataplane *d)
+{
+	free(d->exceptions);
+	d->exceptions = NULL;
+}
+
+// Another try: the other end keeps the set it has, and the list goes on.
+static void exceptions_failed(struct dataplane *d, const char *why)
+{
+	exceptions_end(d);
+	d->exceptions_due = true;
+	why_set(d, TOPIC_EXCEPTIONS, why);
+	wait_set(d, TOPIC_EXCEPTIONS, d->again_ms);
+}
+
+static bool exceptions_begin(struct dataplane *d)
+{
+	char why[128];
+	int rc = exception_walk_create(d->ledger, &d->exceptions);
+
+	d->exceptions_due = false; // a change during the walk makes another due
+	if (rc == 0)
+		return true;
+	snprintf(why, sizeof(why), "protections and allows not sent: %s", strerror(-rc));
+	if (rc == -E2BIG)
+		snprintf(
+			why,
+			sizeof(why),
+			"more than %d protections and allows: none sent, it keeps those it has",
+			WIRE_EXCEPTIONS_MAX
+		);
+	exceptions_failed(d, why);
+	return false;
+}
+
 static void exceptions_send(struct dataplane *d)
 {
 	bool more;
-	size_t len;
+	size_t len = exception_walk_message(d->exceptions, d->out, sizeof(d->out), &more);
 
-	if (!d->exceptions) {
-		d->exceptions_due = false; // a change during the walk makes another due
-		d->exceptions = exception_walk_create(d->ledger);
-	}
-	if (!d->exceptions) {
-		disconnect(d, "no memory for the exceptions");
-		return;
-	}
-	len = exception_walk_message(d->exceptions, d->out, sizeof(d->out), &more);
-	if (!more) {
-		free(d->exceptions);
-		d->exceptions = NULL;
-	}
+	if (!more)
+		exceptions_end(d);
 	send_out(d, WIRE_EXCEPTIONS, len, true);
 }
 
@@ -201,8 +242,8 @@ static void sync_step(struct dataplane *d)
 
 	if (len < 0) {
 		d->sync.running = false;
-		why_set(d, "the ledger could not be read for a full synchronisation");
-		timer_set(d->retry, 1000);
+		why_set(d, TOPIC_LIST, "the ledger could not be read for a full synchronisation");
+		wait_set(d, TOPIC_LIST, 1000);
 		return;
 	}
 	send_out(d, type, (size_t)len, true);
@@ -241,21 +282,30 @@ static void list_step(struct dataplane *d)
 	sync_step(d);
 }
 
+// Is anything of the list to be sent, now?
+static bool list_due(struct dataplane *d)
+{
+	// An operator has to look at it; what changes meanwhile still goes.
+	if (d->refused_shrink && !d->force_due && told(d))
+		return false;
+	return (d->sync.running || d->full_due || !synced(d)) && may(d, TOPIC_LIST);
+}
+
 static void step(struct dataplane *d)
 {
 	if (d->fd < 0 || d->awaited)
 		return;
 	if (!d->hello)
 		hello_send(d);
-	else if (d->exceptions_due || d->exceptions)
+	else if (d->exceptions || (d->exceptions_due && may(d, TOPIC_EXCEPTIONS) && exceptions_begin(d)))
 		exceptions_send(d);
-	else if (d->pause_due)
+	else if (d->pause_due && may(d, TOPIC_PAUSE))
 		pause_send(d);
-	else if (d->refused_shrink && !d->force_due && told(d))
-		return; // an operator has to look at it; what changes meanwhile still goes
+	else if (!list_due(d))
+		return;
 	else if (d->sync.running)
 		sync_step(d);
-	else if (d->full_due || !synced(d))
+	else
 		list_step(d);
 }
 
@@ -287,7 +337,9 @@ static void hello_answered(struct dataplane *d, const struct wire_hello_ack *m)
 	d->backoff_ms = BACKOFF_FIRST_MS;
 	d->exceptions_due = d->pause_due = true;
 	d->full_due = d->refused_shrink = d->sync.running = false;
-	why_set(d, "");
+	memset(d->why, 0, sizeof(d->why));
+	memset(d->not_before_ms, 0, sizeof(d->not_before_ms));
+	dataplane_watch_hello(d->watch, m->boot_id);
 	log_info(
 		"data plane: connected at revision %llu.%llu",
 		(unsigned long long)d->live.revision.epoch,
@@ -299,33 +351,67 @@ static void hello_answered(struct dataplane *d, const struct wire_hello_ack *m)
 
 static void result_ok(struct dataplane *d)
 {
-	if (d->awaited_type == WIRE_SYNC_END) {
+	switch (d->awaited_type) {
+	case WIRE_EXCEPTIONS:
+		// The last message of the set has a barrier, for the list too.
+		if (d->exceptions)
+			return;
+		why_set(d, TOPIC_EXCEPTIONS, "");
+		if (d->live.revision.epoch && !d->sync.running)
+			applied_move(d, &d->live);
+		return;
+	case WIRE_PAUSE:
+		why_set(d, TOPIC_PAUSE, "");
+		return;
+	case WIRE_SYNC_END:
 		d->sync.running = false;
 		d->sync.force = d->force_due = d->refused_shrink = false;
-	}
-	if (d->sync.running)
+		break;
+	case WIRE_BATCH:
+		if (d->sync.running)
+			return;
+		break;
+	default:
 		return;
-	why_set(d, "");
-	if (d->awaited_type == WIRE_SYNC_END || d->awaited_type == WIRE_BATCH
-	    || (d->awaited_type == WIRE_EXCEPTIONS && d->live.revision.epoch))
-		applied_move(d, &d->live);
+	}
+	why_set(d, TOPIC_LIST, "");
+	applied_move(d, &d->live);
 }
 
-static void result_bad(struct dataplane *d, const struct wire_result *m)
+static void result_text(const char *what, const struct wire_result *m, char text[128])
 {
-	char why[128];
-	unsigned pause_ms = 200;
-
 	snprintf(
-		why,
-		sizeof(why),
-		"%s (%llu, limit %llu)",
+		text,
+		128,
+		"%s%s (%llu, limit %llu)",
+		what,
 		wire_code_name(m->code),
 		(unsigned long long)m->count,
 		(unsigned long long)m->limit
 	);
-	switch (m->code) {
-	case WIRE_SHRINK_REFUSED:
+}
+
+static void pause_refused(struct dataplane *d, const struct wire_result *m)
+{
+	char why[128];
+
+	if (m->code == WIRE_IO) {
+		log_warning("data plane: the pause holds, but not over its restart: its disk");
+		why_set(d, TOPIC_PAUSE, "");
+		return;
+	}
+	d->pause_due = true;
+	result_text("the pause was refused: ", m, why);
+	why_set(d, TOPIC_PAUSE, why);
+	wait_set(d, TOPIC_PAUSE, d->again_ms);
+}
+
+static void list_refused(struct dataplane *d, const struct wire_result *m)
+{
+	char why[128];
+
+	result_text("", m, why);
+	if (m->code == WIRE_SHRINK_REFUSED) {
 		d->refused_shrink = true;
 		snprintf(
 			why,
@@ -335,25 +421,33 @@ static void result_bad(struct dataplane *d, const struct wire_result *m)
 			(unsigned long long)m->count,
 			(unsigned long long)m->limit
 		);
-		why_set(d, why);
+		why_set(d, TOPIC_LIST, why);
 		return;
-	case WIRE_STALLED:
-		disconnect(d, "a worker stalled: stored, but not applied by all");
-		return;
-	case WIRE_FULL:
-		pause_ms = 5000;
-		break;
-	case WIRE_NEED_SYNC:
-	case WIRE_MISMATCH:
-		break;
-	default:
+	}
+	if (m->code != WIRE_FULL && m->code != WIRE_NEED_SYNC && m->code != WIRE_MISMATCH) {
 		disconnect(d, why);
 		return;
 	}
-	why_set(d, why);
+	why_set(d, TOPIC_LIST, why);
 	d->sync.running = false;
 	d->full_due = true;
-	timer_set(d->retry, pause_ms);
+	wait_set(d, TOPIC_LIST, m->code == WIRE_FULL ? d->again_ms : 200);
+}
+
+static void result_bad(struct dataplane *d, const struct wire_result *m)
+{
+	char why[128];
+
+	if (m->code == WIRE_STALLED) {
+		disconnect(d, "a worker stalled: stored, but not applied by all");
+	} else if (d->awaited_type == WIRE_EXCEPTIONS) {
+		result_text("protections and allows refused: ", m, why);
+		exceptions_failed(d, why);
+	} else if (d->awaited_type == WIRE_PAUSE) {
+		pause_refused(d, m);
+	} else {
+		list_refused(d, m);
+	}
 }
 
 static void result_take(struct dataplane *d, const struct wire_result *m)
@@ -362,70 +456,27 @@ static void result_take(struct dataplane *d, const struct wire_result *m)
 		return;
 	d->awaited = 0;
 	wire_state_unpack(&m->state, &d->live);
-	if (m->code != WIRE_OK) {
+	if (m->code == WIRE_OK)
+		result_ok(d);
+	else
 		result_bad(d, m);
-		return;
-	}
-	result_ok(d);
 	step(d);
 }
 
-static void lookup_answered(struct dataplane *d, const struct wire_lookup_answer *m)
+static void breakglass_written(void *ctx, uint64_t seq)
 {
-	struct lookup *l;
+	struct dataplane *d = ctx;
+	const struct wire_simple ack = {
+		.header = {
+			.type = WIRE_BREAKGLASS_ACK,
+			.version = WIRE_VERSION,
+			.length = sizeof(ack),
+			.seq = seq,
+		},
+	};
 
-	TAILQ_FOREACH(l, &d->lookups, link)
-	{
-		if (l->seq == m->header.seq)
-			break;
-	}
-	if (!l)
-		return;
-	TAILQ_REMOVE(&d->lookups, l, link);
-	d->n_lookups--;
-	l->cb(l->ctx, m);
-	free(l);
-}
-
-static void breakglass_take(struct dataplane *d, const struct wire_breakglass *m)
-{
-	struct wire_simple ack = {0};
-	struct wire_header h
-		= {.type = WIRE_BREAKGLASS_ACK,
-		   .version = WIRE_VERSION,
-		   .length = sizeof(ack),
-		   .seq = m->header.seq};
-	char actor[64], text[INDICATOR_TEXT_MAX] = "";
-	struct indicator n;
-	json_t *detail;
-
-	if (m->kind == WIRE_CTL_ALLOW
-	    && wire_indicator_read(&m->indicator, sizeof(m->indicator), &n) > 0)
-		indicator_print(&n, text);
-	snprintf(actor, sizeof(actor), "uid %u at the data plane", m->uid);
-	detail = json_pack(
-		"{s:I, s:I, s:s#}",
-		"when_ms",
-		(json_int_t)m->when_ms,
-		"until",
-		(json_int_t)m->until,
-		"reason",
-		m->reason,
-		(int)strnlen(m->reason, sizeof(m->reason))
-	);
-	if (ledger_audit(
-		    d->ledger,
-		    actor,
-		    m->kind == WIRE_CTL_ALLOW ? "breakglass allow" : "breakglass pause",
-		    text,
-		    detail
-	    )
-	    == 0) {
-		memcpy(&ack, &h, sizeof(h));
-		if (send(d->fd, &ack, sizeof(ack), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-			log_warning("data plane: a break-glass action stays unacknowledged");
-	}
-	json_decref(detail);
+	if (send(d->fd, &ack, sizeof(ack), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_warning("data plane: a break-glass action stays unacknowledged");
 }
 
 static void status_take(struct dataplane *d, size_t len)
@@ -438,6 +489,7 @@ static void status_take(struct dataplane *d, size_t len)
 	free(d->status);
 	d->status = copy;
 	d->status_len = len;
+	dataplane_watch_status(d->watch, (const void *)copy);
 }
 
 static void denials_take(struct dataplane *d, size_t len)
@@ -464,7 +516,7 @@ static void message_take(struct dataplane *d, size_t len)
 		result_take(d, (const void *)d->in);
 		break;
 	case WIRE_LOOKUP_ANSWER:
-		lookup_answered(d, (const void *)d->in);
+		lookups_answered(&d->lookups, (const void *)d->in);
 		break;
 	case WIRE_STATUS:
 		status_take(d, len);
@@ -473,7 +525,7 @@ static void message_take(struct dataplane *d, size_t len)
 		denials_take(d, len);
 		break;
 	case WIRE_BREAKGLASS:
-		breakglass_take(d, (const void *)d->in);
+		breakglass_audit_take(d->breakglass, (const void *)d->in);
 		break;
 	default:
 		break;
@@ -544,11 +596,11 @@ static void each_second(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	if (d->fd < 0 || !d->hello)
+	if (d->fd < 0)
 		return;
-	if (d->awaited && clock_ms(CLOCK_MONOTONIC) - d->awaited_since_ms > ANSWER_MS)
+	if (d->awaited && clock_ms(CLOCK_MONOTONIC) - d->awaited_since_ms > d->answer_ms)
 		disconnect(d, "it does not answer");
-	else
+	else if (d->hello)
 		send_out(d, WIRE_STATUS_GET, sizeof(struct wire_simple), false);
 }
 
@@ -582,11 +634,15 @@ int dataplane_create(
 	d->ledger = ledger;
 	d->fd = -1;
 	d->backoff_ms = BACKOFF_FIRST_MS;
-	TAILQ_INIT(&d->lookups);
+	d->answer_ms = ANSWER_MS;
+	d->again_ms = AGAIN_MS;
+	lookups_init(&d->lookups);
 	snprintf(d->path, sizeof(d->path), "%s/dataplane.sock", run_dir);
 	d->retry = event_new(base, -1, 0, retried, d);
 	d->second = event_new(base, -1, EV_PERSIST, each_second, d);
 	if (!d->retry || !d->second || event_add(d->second, &second) < 0
+	    || breakglass_audit_create(ledger, breakglass_written, d, &d->breakglass) < 0
+	    || dataplane_watch_create(ledger, &d->watch) < 0
 	    || ledger_watch(ledger, LEDGER_EXCEPTIONS | LEDGER_PAUSE, woken, d) < 0) {
 		dataplane_free(d);
 		return -ENOMEM;
@@ -606,11 +662,13 @@ void dataplane_free(struct dataplane *d)
 		event_free(d->readable);
 	if (d->fd >= 0)
 		close(d->fd);
-	lookups_end(d);
+	lookups_end(&d->lookups);
 	if (d->retry)
 		event_free(d->retry);
 	if (d->second)
 		event_free(d->second);
+	breakglass_audit_free(d->breakglass);
+	dataplane_watch_free(d->watch);
 	free(d->exceptions);
 	free(d->status);
 	free(d);
@@ -635,13 +693,17 @@ bool dataplane_applied(
 bool dataplane_equal(const struct dataplane *d, char ret_why[160])
 {
 	struct list_state state;
+	const char *why = "";
 
 	ledger_state(d->ledger, &state);
-	if (dataplane_connected(d) && d->have_applied && list_state_equal(&state, &d->applied)) {
+	for (int i = 0; i < TOPIC_N && !*why; i++)
+		why = d->why[i];
+	if (dataplane_connected(d) && d->have_applied && list_state_equal(&state, &d->applied)
+	    && !*d->why[TOPIC_EXCEPTIONS] && !*d->why[TOPIC_PAUSE]) {
 		*ret_why = '\0';
 		return true;
 	}
-	snprintf(ret_why, 160, "%s", *d->why ? d->why : d->fd < 0 ? "not connected" : "under way");
+	snprintf(ret_why, 160, "%s", *why ? why : d->fd < 0 ? "not connected" : "under way");
 	return false;
 }
 
@@ -654,37 +716,45 @@ const void *dataplane_status(const struct dataplane *d, size_t *ret_len)
 int dataplane_lookup(struct dataplane *d, const struct indicator *n, lookup_cb cb, void *ctx)
 {
 	size_t head = offsetof(struct wire_lookup, indicator);
-	struct lookup *l;
-	int len;
+	uint64_t seq = d->seq + 1;
+	int len, rc;
 
 	if (!dataplane_connected(d))
 		return -ENOTCONN;
-	if (d->n_lookups >= LOOKUPS_MAX)
-		return -EBUSY;
-	l = malloc(sizeof(*l));
-	if (!l)
-		return -ENOMEM;
+	rc = lookups_add(&d->lookups, seq, cb, ctx);
+	if (rc < 0)
+		return rc;
 	len = wire_indicator_write(d->out + head, sizeof(d->out) - head, n);
-	*l = (struct lookup){.seq = d->seq + 1, .cb = cb, .ctx = ctx};
-	if (!send_out(d, WIRE_LOOKUP, head + (size_t)len, false)) {
-		free(l);
-		return -ENOTCONN;
-	}
-	TAILQ_INSERT_TAIL(&d->lookups, l, link);
-	d->n_lookups++;
+	// Where it breaks, all that wait are told.
+	send_out(d, WIRE_LOOKUP, head + (size_t)len, false);
 	return 0;
 }
 
-void dataplane_sync(struct dataplane *d, bool force)
+int dataplane_sync(struct dataplane *d, bool force)
 {
+	if (!dataplane_connected(d))
+		return -ENOTCONN;
 	d->force_due |= force;
 	d->sync.force = force;
+	d->not_before_ms[TOPIC_LIST] = 0;
 	if (!d->refused_shrink || !force) {
 		d->sync.running = false;
 		d->refused_shrink = false;
 		d->full_due = true;
 	}
 	step(d);
+	return 0;
+}
+
+void dataplane_pace_set(struct dataplane *d, unsigned answer_ms, unsigned again_ms)
+{
+	d->answer_ms = answer_ms;
+	d->again_ms = again_ms;
+}
+
+const struct dataplane_watch *dataplane_watched(const struct dataplane *d)
+{
+	return d->watch;
 }
 
 void dataplane_denials_set(struct dataplane *d, denials_cb cb, void *ctx)

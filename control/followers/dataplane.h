@@ -33,7 +33,8 @@ bool dataplane_connected(const struct dataplane *);
 bool dataplane_applied(
 	const struct dataplane *, struct list_state *ret_state, int64_t *ret_when_ms
 );
-// Is that the ledger's state, and the connection up? Else why not, for people.
+// Is that the ledger's state, the connection up, and nothing refused (list, protections and allows,
+// pause)? Else why not, for people.
 bool dataplane_equal(const struct dataplane *, char ret_why[160]);
 // The last STATUS message, or NULL. Lives until the loop's next turn.
 const void *dataplane_status(const struct dataplane *, size_t *ret_len);
@@ -41,8 +42,15 @@ const void *dataplane_status(const struct dataplane *, size_t *ret_len);
 // What the data plane says of one entry. NULL answer: not connected.
 typedef void (*lookup_cb)(void *ctx, const struct wire_lookup_answer *);
 int dataplane_lookup(struct dataplane *, const struct indicator *, lookup_cb, void *ctx);
-// A full synchronisation anew; force: an operator lifts the shrink brake (audited by the caller).
-void dataplane_sync(struct dataplane *, bool force);
+// A full synchronisation anew; force: an operator lifts the shrink brake, for this connection
+// (audited by the caller). -ENOTCONN: nothing was begun, and nothing stays lifted.
+int dataplane_sync(struct dataplane *, bool force);
+// How long an answer may take, and how long what was refused for want of room waits: 10 s and 5 s.
+// Tests are in more of a hurry.
+void dataplane_pace_set(struct dataplane *, unsigned answer_ms, unsigned again_ms);
+// Its restarts, and how full it is.
+struct dataplane_watch;
+const struct dataplane_watch *dataplane_watched(const struct dataplane *);
 
 typedef void (*denials_cb)(void *ctx, const struct wire_denial *, size_t n);
 void dataplane_denials_set(struct dataplane *, denials_cb, void *ctx);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define CHANGES_MAX 1300 // records of a network or port entry in one message
-#define EXCEPTIONS_MAX 65536
 
 struct filling {
 	uint8_t *out;
@@ -179,42 +178,41 @@ struct exception_walk {
 	struct exception exceptions[]; // n
 };
 
-struct collecting {
-	struct exception_walk *walk;
-	size_t room;
-};
-
 static bool exception_count(void *ctx, const struct exception *x)
 {
 	(void)x;
-	return ++*(size_t *)ctx < EXCEPTIONS_MAX;
+	return ++*(size_t *)ctx <= WIRE_EXCEPTIONS_MAX;
 }
 
 static bool exception_collect(void *ctx, const struct exception *x)
 {
-	struct collecting *c = ctx;
+	struct exception_walk *w = ctx;
 
-	if (c->walk->n == c->room)
-		return false;
-	c->walk->exceptions[c->walk->n++] = *x;
-	return true;
+	w->exceptions[w->n++] = *x;
+	return w->n <= WIRE_EXCEPTIONS_MAX;
 }
 
-struct exception_walk *exception_walk_create(struct ledger *ledger)
+int exception_walk_create(struct ledger *ledger, struct exception_walk **ret_walk)
 {
-	struct collecting c = {0};
+	struct exception_walk *w;
+	size_t n = 0;
+	int rc = ledger_exceptions(ledger, exception_count, &n);
 
-	if (ledger_exceptions(ledger, exception_count, &c.room) < 0)
-		return NULL;
-	c.walk = malloc(sizeof(*c.walk) + c.room * sizeof(struct exception));
-	if (!c.walk)
-		return NULL;
-	c.walk->n = c.walk->at = 0;
-	if (ledger_exceptions(ledger, exception_collect, &c) < 0) {
-		free(c.walk);
-		return NULL;
+	if (rc == 0 && n > WIRE_EXCEPTIONS_MAX)
+		rc = -E2BIG;
+	if (rc < 0)
+		return rc;
+	w = malloc(sizeof(*w) + n * sizeof(struct exception));
+	if (!w)
+		return -ENOMEM;
+	w->n = w->at = 0;
+	rc = ledger_exceptions(ledger, exception_collect, w);
+	if (rc < 0) {
+		free(w);
+		return rc;
 	}
-	return c.walk;
+	*ret_walk = w;
+	return 0;
 }
 
 size_t exception_walk_message(struct exception_walk *w, uint8_t *out, size_t room, bool *ret_more)

@@ -31,5 +31,6 @@ int sync_message(struct sync *, struct ledger *, uint8_t *out, size_t room, uint
 
 // The whole exception set, message by message.
 struct exception_walk;
-struct exception_walk *exception_walk_create(struct ledger *); // NULL: no memory; free() ends it
+// -E2BIG: there are more than WIRE_EXCEPTIONS_MAX, and a set in part is never sent. free() ends it.
+int exception_walk_create(struct ledger *, struct exception_walk **ret_walk);
 size_t exception_walk_message(struct exception_walk *, uint8_t *out, size_t room, bool *ret_more);

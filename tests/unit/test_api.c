@@ -22,6 +22,7 @@ static struct fixture f;
 static struct control control;
 static struct list_state applied;
 static bool lookup_present, follows; // the data plane takes each revision at once
+static bool gone; // it is not connected
 static size_t syncs;
 static char unix_path[108], *answer;
 
@@ -30,7 +31,28 @@ static char unix_path[108], *answer;
 static bool fake_connected(void *ctx)
 {
 	(void)ctx;
+	return !gone;
+}
+
+static uint64_t fake_restarts(void *ctx, int64_t *ret_last_ms)
+{
+	(void)ctx;
+	*ret_last_ms = 1000000;
+	return 3;
+}
+
+static bool fake_nearly_full(void *ctx)
+{
+	(void)ctx;
 	return true;
+}
+
+static const void *fake_status(void *ctx, size_t *ret_len)
+{
+	static const struct wire_status status = {.capacity = 1000, .state.count = 801};
+	(void)ctx;
+	*ret_len = sizeof(status);
+	return &status;
 }
 
 static bool fake_applied(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms)
@@ -72,11 +94,12 @@ static int fake_lookup(
 	return 0;
 }
 
-static void fake_sync(void *ctx, bool force)
+static int fake_sync(void *ctx, bool force)
 {
 	(void)ctx;
 	(void)force;
 	syncs++;
+	return 0;
 }
 
 static const struct api_dataplane fake = {
@@ -85,6 +108,9 @@ static const struct api_dataplane fake = {
 	.equal = fake_equal,
 	.lookup = fake_lookup,
 	.sync = fake_sync,
+	.status = fake_status,
+	.restarts = fake_restarts,
+	.nearly_full = fake_nearly_full,
 };
 
 // --- set-up: tokens v, o, a, h are of each role, x has expired
@@ -435,6 +461,21 @@ static void test_sync(void **state)
 	assert_int_equal(syncs, 0);
 	assert_int_equal(ask(NULL, "POST", "/v1/sync", "{\"force\":true,\"reason\":\"r\"}"), 202);
 	assert_int_equal(syncs, 1);
+	// What is forced now must not hold when it comes back.
+	gone = true;
+	assert_int_equal(ask(NULL, "POST", "/v1/sync", "{\"force\":true,\"reason\":\"r\"}"), 503);
+	assert_int_equal(syncs, 1);
+	gone = false;
+}
+
+static void test_status(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(NULL, "GET", "/v1/status", NULL), 200);
+	assert_non_null(strstr(answer, "\"restarts\":3"));
+	assert_non_null(strstr(answer, "\"restarted\":\"1970-01-01T00:16:40Z\""));
+	assert_non_null(strstr(answer, "\"nearly_full\":true"));
+	assert_non_null(strstr(answer, "nearly full: 801 of 1000 entries"));
 }
 
 int main(void)
@@ -452,6 +493,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_follow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unblock_force, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,7 @@ static int setup(void **state)
 	assert_int_equal(set_create(&set, clock_now(), &f->set), 0);
 	assert_int_equal(breakglass_create(f->set, NULL, &f->breakglass), 0);
 	f->requests = (struct requests
-	){.set = f->set, .breakglass = f->breakglass, .status = status_stub};
+	){.set = f->set, .breakglass = f->breakglass, .status = status_stub, .boot_id = 11};
 	snprintf(f->link_path, sizeof(f->link_path), "%s/dataplane.sock", dir);
 	snprintf(f->ctl_path, sizeof(f->ctl_path), "%s/dataplane-ctl.sock", dir);
 	link.base = f->base;
@@ -170,6 +170,7 @@ static struct wire_hello_ack hello(struct fixture *f, int fd)
 	memcpy(&ack, answer.octets, sizeof(ack));
 	assert_int_equal(ack.header.type, WIRE_HELLO_ACK);
 	assert_int_equal(ack.header.seq, m.header.seq);
+	assert_int_equal(ack.boot_id, 11);
 	return ack;
 }
 
