@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/followers/f5xc_internal.h"
+#include "control/followers/f5xc_referrers.h"
 #include "control/http_client.h"
 #include "control/ledger.h"
 #include "control/log.h"
@@ -73,6 +74,11 @@ static int64_t clock_ms(clockid_t id)
 
 	clock_gettime(id, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t f5xc_now_ms(void)
+{
+	return clock_ms(CLOCK_MONOTONIC);
 }
 
 // The next step, not before.
@@ -207,7 +213,7 @@ static void family_refused(struct shard *s, const struct http_answer *a)
 	unsigned wait = s->family_wait_s ? 2 * s->family_wait_s : s->owner->conf->reconcile_s;
 
 	s->family_wait_s = wait > FAMILY_WAIT_MAX_S ? FAMILY_WAIT_MAX_S : wait;
-	s->family_refused_ms = clock_ms(CLOCK_MONOTONIC) + (int64_t)s->family_wait_s * 1000;
+	s->family_refused_ms = f5xc_now_ms() + (int64_t)s->family_wait_s * 1000;
 	snprintf(
 		s->family_why,
 		sizeof(s->family_why),
@@ -281,7 +287,7 @@ static void shard_write(struct shard *s, const struct f5xc_row *rows)
 		);
 	free(text);
 	s->busy = rc == 0;
-	s->written_ms = clock_ms(CLOCK_MONOTONIC);
+	s->written_ms = f5xc_now_ms();
 	if (rc < 0)
 		shard_failed(s, "no memory for the write", -1);
 }
@@ -318,7 +324,7 @@ static bool write_took(struct shard *s, const struct f5xc_object *o)
 // The rows are computed, the object is known, or known to be missing. May it be written now?
 static bool write_due(struct shard *s, const struct f5xc_object *o, const struct f5xc_row *rows)
 {
-	int64_t now = clock_ms(CLOCK_MONOTONIC);
+	int64_t now = f5xc_now_ms();
 	int64_t wait = s->written_ms + s->owner->conf->min_interval_ms - now;
 
 	if (s->missing) {
@@ -336,6 +342,7 @@ static bool write_due(struct shard *s, const struct f5xc_object *o, const struct
 			s->error[0] = '\0';
 			s->backoff_ms = 0;
 			s->owner->last_ok_ms = clock_ms(CLOCK_REALTIME);
+			f5xc_referrers_step(s);
 			return false;
 		}
 	}
@@ -357,6 +364,10 @@ static void shard_compare(struct shard *s)
 
 	if (rc == 0 && !s->missing)
 		rc = f5xc_object_read(s->read, s->family, &o);
+	if (rc == 0 && !s->missing) {
+		f5xc_referrers_note(s->read, &s->referrers);
+		o.referred = f5xc_referrers_tell(&s->referrers, o.referrer);
+	}
 	if (rc == 0)
 		rc = f5xc_place(
 			&s->wanted,
@@ -372,6 +383,9 @@ static void shard_compare(struct shard *s)
 		);
 	} else {
 		s->disabled = o.disabled;
+		free(s->held);
+		s->held = o.prefixes;
+		s->n_held = o.n_prefixes;
 		full_tell(s);
 		if (write_due(s, &o, rows)) {
 			s->n_sent = s->n_rows;
@@ -380,9 +394,19 @@ static void shard_compare(struct shard *s)
 			s->sent = s->busy ? rows : NULL;
 			rows = s->busy ? NULL : rows;
 		}
+		o.prefixes = NULL;
 	}
 	f5xc_object_fini(&o);
 	free(rows);
+}
+
+void f5xc_shard_again(struct shard *s)
+{
+	s->busy = false;
+	if (s->due)
+		shard_later(s, 0);
+	else
+		shard_compare(s);
 }
 
 static void answered(void *ctx, const struct http_answer *a)
@@ -561,7 +585,11 @@ int f5xc_reload(struct control *control, struct f5xc **f5xc)
 
 			to->wanted = from->wanted;
 			from->wanted = (struct f5xc_wanted){0};
+			to->held = from->held;
+			to->n_held = from->n_held;
+			from->held = NULL;
 			to->n_rows = from->n_rows;
+			to->referrers = from->referrers;
 			to->written_ms = from->written_ms;
 			to->full = from->full;
 		}
@@ -594,6 +622,7 @@ void f5xc_free(struct f5xc *f)
 		json_decref(f->shards[i].read);
 		f5xc_wanted_fini(&f->shards[i].wanted);
 		free(f->shards[i].sent);
+		free(f->shards[i].held);
 	}
 	if (f->reconcile)
 		event_free(f->reconcile);

@@ -17,10 +17,14 @@ struct shard {
 	char name[80];
 	struct f5xc_wanted wanted;
 	size_t n_rows; // prefixes that the set should hold, the one that stays included
+	struct f5xc_prefix *held; // as read last, sorted
+	size_t n_held;
 	json_t *read; // the last answer to GET; NULL: not known, or not there
 	bool busy, due, missing;
 	struct f5xc_row *sent; // of the last write (prefixes only), until it is read back
 	size_t n_sent;
+	struct f5xc_referrers referrers;
+	size_t asked; // which of them
 	int64_t written_ms; // monotonic: of the last PUT or POST
 	int64_t family_refused_ms; // monotonic: the tenant refuses it, no create before; 0: not so
 	unsigned family_wait_s;
@@ -44,3 +48,6 @@ struct f5xc {
 };
 
 bool f5xc_shard_waits(const struct shard *); // for its back-off or its interval
+// After requests of others for this shard: busy no more, and compared with what was read before.
+void f5xc_shard_again(struct shard *);
+int64_t f5xc_now_ms(void); // monotonic

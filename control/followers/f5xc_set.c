@@ -118,41 +118,6 @@ static int prefixes_read(json_t *rows, int family, struct f5xc_object *o)
 	return 0;
 }
 
-// The kinds whose rules judge outgoing traffic and can refer to a set; network_policy_view is
-// among them. How F5 spells a kind here is not documented: the words are searched for.
-static bool kind_judges_outgoing(const char *kind)
-{
-	return strstr(kind, "enhanced_firewall_policy") || strstr(kind, "network_policy")
-		|| strstr(kind, "forward_proxy_policy");
-}
-
-static void referrers_read(json_t *refs, struct f5xc_object *o)
-{
-	json_t *ref, *shown = json_array_get(refs, 0);
-	size_t i;
-
-	json_array_foreach(refs, i, ref)
-	{
-		if (kind_judges_outgoing(text_of(ref, "kind"))) {
-			shown = ref;
-			o->referred = true;
-			break;
-		}
-	}
-	if (!shown)
-		return;
-	snprintf(
-		o->referrer,
-		sizeof(o->referrer),
-		o->referred
-			? "by %.40s %.60s; what its rules do is not read"
-			: "only %.40s %.60s refers to it, of no kind known to judge what goes out",
-		text_of(shown, "kind"),
-		text_of(shown, "name")
-	);
-	f5xc_text_clean(o->referrer);
-}
-
 int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object)
 {
 	json_t *metadata = json_object_get(object, "metadata"),
@@ -169,7 +134,6 @@ int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object)
 		return -EBADMSG;
 	o.revision.epoch = strtoull(revision, &dot, 10);
 	o.revision.number = *dot == '.' ? strtoull(dot + 1, NULL, 10) : 0;
-	referrers_read(json_object_get(object, "referring_objects"), &o);
 	rc = prefixes_read(json_object_get(spec, list_key(family)), family, &o);
 	if (rc == 0)
 		*ret_object = o;

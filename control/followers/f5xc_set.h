@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include "control/followers/f5xc_policy.h"
 #include "control/followers/f5xc_prefix.h"
 #include "rules/entry.h"
 
@@ -46,10 +47,9 @@ struct f5xc_object {
 	bool disabled; // metadata.disable: in F5's words "administratively disabled"
 	struct f5xc_prefix *prefixes; // sorted; without what is no prefix
 	size_t n_prefixes, n_rows; // n_rows: all
-	// An object of a kind that may deny outgoing traffic refers to it. Whether it does is not
-	// known: a rule may allow, or mean sources; the policy may be attached nowhere.
+	// For f5xc_place, set by others: of f5xc_referrers_tell.
 	bool referred;
-	char referrer[F5XC_WHY_MAX]; // which, for people; "" where nothing refers to it
+	char referrer[F5XC_REFERRER_TEXT_MAX];
 };
 int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object); // -EBADMSG,
 										  // -ENOMEM

@@ -9,6 +9,7 @@
 #include "control/metrics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FILL_ALARM_PERCENT 80
@@ -36,22 +37,39 @@ static void shard_refresh(struct shard *s)
 		f5xc_collect(s->owner->control->ledger, s->owner->conf, s->family, &s->wanted);
 }
 
+static bool is_held(const struct shard *s, const struct indicator *n)
+{
+	const struct f5xc_prefix p = f5xc_prefix_of(n);
+
+	return n->kind == INDICATOR_NET && s->n_held > 0
+		&& bsearch(&p, s->held, s->n_held, sizeof(p), f5xc_prefix_compare);
+}
+
 bool f5xc_entry_state(struct f5xc *f, const struct indicator *n, char ret_text[F5XC_TEXT_MAX])
 {
 	struct shard *s = &f->shards[n->family == 6];
+	const struct f5xc_prefix stays = f5xc_keep(s->family), p = f5xc_prefix_of(n);
 	const struct f5xc_item *item;
-	const char *parts[3];
-	const char *between = ": ";
+	bool unwanted, waits;
 
 	shard_refresh(s);
 	item = f5xc_item_find(&s->wanted, n);
-	if (!item)
+	// Withdrawn, or allowed, and their set not yet written: it still acts there.
+	unwanted = (!item || item->n_pieces == 0) && is_held(s, n)
+		&& f5xc_prefix_compare(&p, &stays) != 0;
+	if (!item && !unwanted)
 		return false;
-	parts[0] = item->why;
-	parts[1] = item->state == F5XC_PENDING ? s->error : "";
-	parts[2] = item->cut;
-	snprintf(ret_text, F5XC_TEXT_MAX, "%s", state_names[item->state]);
-	for (int i = 0; i < 3; i++) {
+	waits = unwanted || item->state == F5XC_PENDING;
+	const char *const parts[] = {
+		item ? item->why : "",
+		unwanted ? "still stored there" : "",
+		waits ? s->error : "",
+		item ? item->cut : "",
+	};
+	const char *between = ": ";
+
+	snprintf(ret_text, F5XC_TEXT_MAX, "%s", item ? state_names[item->state] : "withdrawn");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		text_join(ret_text, parts[i], between);
 		between = *parts[i] ? "; " : between;
 	}
@@ -100,6 +118,26 @@ static void warnings_add(const struct shard *s, json_t *warnings)
 	json_array_append_new(warnings, json_string(text));
 }
 
+// "state" and "why", as each part of the status has them.
+static void state_add(const struct f5xc *f, const size_t counts[F5XC_STATES], json_t *status)
+{
+	const char *state = counts[F5XC_PENDING] > 0 ? "pending" : "equal", *error = "";
+	char why[F5XC_TEXT_MAX] = "";
+
+	for (int i = 0; i < 2 && !*error; i++)
+		error = f->shards[i].error;
+	for (int k = 0; k < F5XC_STATES; k++) {
+		char one[48] = "";
+
+		if (counts[k] > 0)
+			snprintf(one, sizeof(one), "%zu %s", counts[k], state_names[k]);
+		text_join(why, one, *why ? ", " : "");
+	}
+	text_join(why, error, *why ? "; " : "");
+	json_object_set_new(status, "state", json_string(*error ? "failing" : state));
+	json_object_set_new(status, "why", json_string(why));
+}
+
 json_t *f5xc_status(struct f5xc *f)
 {
 	size_t counts[F5XC_STATES] = {0};
@@ -133,6 +171,7 @@ json_t *f5xc_status(struct f5xc *f)
 	}
 	for (int k = 0; k < F5XC_STATES; k++)
 		json_object_set_new(status, state_names[k], json_integer((json_int_t)counts[k]));
+	state_add(f, counts, status);
 	json_object_set_new(status, "sets", sets);
 	json_object_set_new(status, "warnings", warnings);
 	json_object_set_new(status, "last_ok_ms", json_integer(f->last_ok_ms));

@@ -19,7 +19,7 @@ struct ledger;
 enum f5xc_state {
 	F5XC_PENDING,
 	F5XC_STORED, // read back
-	F5XC_REFERRED, // and an object of a kind that may deny outgoing traffic refers to the set
+	F5XC_REFERRED, // and a deny rule for what goes out uses the set
 	F5XC_REFUSED,
 	F5XC_NOT_MIRRORED,
 	F5XC_STATES

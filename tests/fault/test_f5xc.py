@@ -83,14 +83,12 @@ class Mirror(unittest.TestCase):
         self.block(A)
         self.until(A)
 
-    def test_referred_and_port_entries(self):
+    def test_port_entries_are_not_widened(self):
         self.start()
-        self.f5.refer(SET)
-        self.block(A)
         self.block(f"tcp/{B}:443")
+        self.until_why(f"tcp/{B}:443", "not mirrored: needs policy")
+        self.block(A)
         self.until(A)
-        lab.wait_for(lambda: "referred" in self.why(A), "a rule refers to the set")
-        self.assertIn("needs policy", self.why(f"tcp/{B}:443"))
 
     def test_drift_is_repaired(self):
         self.start()
@@ -123,6 +121,23 @@ class Mirror(unittest.TestCase):
         lab.wait_for(lambda: len(self.f5.prefixes()) == 4, "both sets are there")
         self.block(B)
         lab.wait_for(lambda: all("stored" in self.why(n) for n in (A, B, V6)), "all three are stored")
+
+    def test_what_is_withdrawn_and_still_there_shows(self):
+        self.start()
+        self.block(A)
+        self.block(B)
+        self.until_why(A, "stored")
+        self.until_why(B, "stored")
+        self.assertIn("f5xc: equal 2 stored\n", self.lab.stanch("status").stdout)
+        self.f5.fail(n=1000, status=500, method="PUT")
+        self.unblock(A)
+        self.until_why(A, "withdrawn: still stored there; writing: 500")
+        self.lab.stanch("allow", B, "--reason", "a test")
+        self.until_why(B, "not mirrored: allowed or protected: 203.0.113.8; still stored there")
+        self.assertIn("f5xc: failing", self.lab.stanch("status").stdout)
+        self.f5.mend()
+        self.until(seconds=30)
+        lab.wait_for(lambda: "F5 XC" not in self.why(A), "it is gone")
 
     def test_one_400_withdraws_nothing(self):
         self.start()
@@ -242,13 +257,35 @@ class Mirror(unittest.TestCase):
         self.assertFalse(self.f5.sets()[0]["metadata"]["disable"])
         self.assertNotIn("disabled", self.warnings())
 
-    def test_only_referrers_that_may_deny_count(self):
+    def test_only_a_deny_rule_counts_as_referring(self):
+        ref = {"ref": [{"kind": "ip_prefix_set", "namespace": "system", "name": SET}]}
         self.start()
         self.block(A)
         self.f5.refer(SET, "service_policy")
         self.until_why(A, "stored: only service_policy egress refers to it")
+        self.f5.refer(SET, "enhanced_firewall_policy")
+        self.until_why(A, "stored: referred to by enhanced_firewall_policy egress, whose rules are not known: 404")
+        self.f5.policy("enhanced_firewall_policys", "egress", {"rule_list": {"rules": [
+            {"allow": {}, "destination_ip_prefix_set": ref}, {"deny": {}, "source_ip_prefix_set": ref}]}})
+        self.until_why(A, "stored: referred to by enhanced_firewall_policy egress, of which no deny rule uses it")
+        rules = {"rule_list": {"rules": [{"deny": {}, "destination_ip_prefix_set": ref}]}}
+        self.f5.policy("enhanced_firewall_policys", "egress", rules)
+        self.until_why(A, "referred: by a deny rule of enhanced_firewall_policy egress")
+        self.f5.policy("enhanced_firewall_policys", "egress", rules, disable=True)
+        self.until_why(A, "stored: referred to by enhanced_firewall_policy egress, which is disabled")
+        self.f5.refer(SET, None)
+        lab.wait_for(lambda: "referred" not in self.why(A), "nothing refers to it any more")
+
+    def test_referrers_told_apart(self):
+        self.f5.stop()
+        self.f5 = F5XC(token="word", referrers_apart=True)
+        self.addCleanup(self.f5.stop)
         self.f5.refer(SET, "network_policy_view")
-        self.until_why(A, "referred: by network_policy_view egress; what its rules do is not read")
+        self.f5.policy("network_policy_views", "egress", {"egress_rules": [
+            {"action": "DENY", "ip_prefix_set": {"ref": [{"namespace": "system", "name": SET}]}}]})
+        self.start()
+        self.block(A)
+        self.until_why(A, "referred: by a deny rule of network_policy_view egress")
 
     def test_a_network_without_the_allowed_part(self):
         self.start()
@@ -274,7 +311,7 @@ class Mirror(unittest.TestCase):
         self.start()
         self.block(A)
         self.until(A)
-        self.f5.fail(n=2, status=429, retry_after=10**8, method="GET")  # one for each set
+        self.f5.fail(n=1, status=429, retry_after=10**8, method="GET", path="/" + SET)
         self.block(B)
         lab.wait_for(lambda: self.status()["sets"][0]["error"], "it is refused")
         after = self.status()["sets"][0]["next_ms"] / 1000 - time.time()

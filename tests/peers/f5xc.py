@@ -8,7 +8,8 @@
 Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it: create, replace
 (with the hidden resource_version), get, list, delete (with its body). Beside it, without a token:
 
-  POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT"}: the next n answers;
+  POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT", "path": "-v4-000"}: the next n
+                          answers (to that method, to paths that end so);
                           {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"|"ignored"}: no answer, control bytes
                           inside (of an answer, of a refusal), a bare line feed, done but not answered, or after half a
                           second, answered but not done
@@ -16,6 +17,7 @@ Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it
   GET    /_peer/requests  [{"method", "path", "status", "body"}]
   POST   /_peer/put       {"name", "object"}: an object that somebody else made
   POST   /_peer/refer     {"name": …, "kind": …}: an object of that kind refers to that set from now on, kind null: none
+  POST   /_peer/policy    {"plural": "network_policys", "name": …, "object": …}: a policy in system, to be read
   POST   /_peer/token     {"token": …}: the only one taken from now on
   POST   /_peer/ipv6      {"on": true}: ipv6_prefixes are taken from now on
 """
@@ -29,6 +31,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+POLICY = re.compile(r"^/api/config/namespaces/system/([a-z_]+_policy(?:_view)?s)/([^/?]+)$")
 PATH = re.compile(r"^/api/config/namespaces/([^/?]+)/ip_prefix_sets(?:/([^/?]+))?(?:\?.*)?$")
 NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14}
@@ -41,10 +44,11 @@ class Refusal(Exception):
 
 
 class State:
-    def __init__(self, token, ipv6, omit_null):
-        self.token, self.ipv6, self.omit_null = token, ipv6, omit_null
+    def __init__(self, token, ipv6, omit_null, referrers_apart):
+        self.token, self.ipv6, self.omit_null, self.referrers_apart = token, ipv6, omit_null, referrers_apart
         self.lock = threading.RLock()
         self.sets, self.requests, self.failures, self.referred = {}, [], [], {}
+        self.policies = {}
         self.version = 100
 
     def check_spec(self, spec):
@@ -112,9 +116,11 @@ class State:
             raise Refusal(404, f"object {name} not found")
         return self.sets[(namespace, name)]
 
-    def shown(self, namespace, name):
+    def shown(self, namespace, name, apart):
         kept = self.get(namespace, name)
-        refers = [{"kind": self.referred[name], "name": "egress"}] if name in self.referred else []
+        refers = []
+        if name in self.referred and apart >= self.referrers_apart:
+            refers = [{"kind": self.referred[name], "name": "egress", "namespace": "system", "tenant": "stand-in"}]
         return kept | {"create_form": None, "replace_form": None, "status": [],
                        "referring_objects": refers, "deleted_referred_objects": [],
                        "disabled_referred_objects": []}
@@ -181,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
                 s.referred[body["name"]] = body["kind"]
             else:
                 s.referred.pop(body["name"], None)
+        elif self.path == "/_peer/policy":
+            s.policies[(body["plural"], body["name"])] = body["object"]
         elif self.path == "/_peer/token":
             s.token = body["token"]
         elif self.path == "/_peer/ipv6":
@@ -191,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def failure(self):
         for f in self.state.failures:
-            if f.get("method", self.command) == self.command:
+            if f.get("method", self.command) == self.command and self.path.endswith(f.get("path", "")):
                 f["n"] = f.get("n", 1) - 1
                 if f["n"] <= 0:
                     self.state.failures.remove(f)
@@ -202,6 +210,9 @@ class Handler(BaseHTTPRequestHandler):
         match = PATH.match(self.path)
         if self.headers.get("Authorization") != f"APIToken {self.state.token}":
             raise Refusal(401, "not authenticated")
+        policy = POLICY.match(self.path)
+        if policy and self.command == "GET" and policy.groups() in self.state.policies:
+            return self.state.policies[policy.groups()]
         if not match:
             raise Refusal(404, "no such path")
         namespace, name = match.groups()
@@ -213,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE" and name:
             return s.delete(namespace, name, body)
         if self.command == "GET" and name:
-            return s.shown(namespace, name)
+            return s.shown(namespace, name, self.path.endswith("=GET_RSP_FORMAT_REFERRING_OBJECTS"))
         if self.command == "GET":
             return {"items": [{"name": n, "namespace": ns} for ns, n in sorted(s.sets) if ns == namespace],
                     "errors": []}
@@ -267,8 +278,10 @@ def main():
     parser.add_argument("--no-ipv6", action="store_true", help="refuse ipv6_prefixes, as published")
     parser.add_argument("--omit-null", action="store_true",
                         help="no nulls, which F5's own document does not allow for: behind Prism")
+    parser.add_argument("--referrers-apart", action="store_true",
+                        help="referring_objects only in the response format of that name")
     args = parser.parse_args()
-    Handler.state = State(args.token, not args.no_ipv6, args.omit_null)
+    Handler.state = State(args.token, not args.no_ipv6, args.omit_null, args.referrers_apart)
     server = ThreadingHTTPServer(("127.0.0.1", args.port), Handler)
     server.daemon_threads = True
     print(json.dumps({"port": server.server_port}), flush=True)

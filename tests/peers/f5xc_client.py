@@ -63,6 +63,10 @@ class F5XC:
     def refer(self, name, kind="enhanced_firewall_policy"):
         self.peer("refer", {"name": name, "kind": kind})
 
+    def policy(self, plural, name, spec, **metadata):
+        self.peer("policy", {"plural": plural, "name": name,
+                             "object": {"metadata": {"name": name, "namespace": "system", **metadata}, "spec": spec}})
+
     def prefixes(self):
         """All prefixes stored, as texts."""
         return sorted(row[key[:-2]] for one in self.sets() for key in ("ipv4_prefixes", "ipv6_prefixes")

@@ -168,40 +168,6 @@ static void disabled_is_drift_and_ends_with_the_write(void **ctx)
 	json_decref(body);
 }
 
-static void referrers_by_their_kind(void **ctx)
-{
-	static const struct {
-		const char *kinds[2];
-		bool referred;
-		const char *named;
-	} rows[] = {
-		{{"enhanced_firewall_policy", NULL}, true, "enhanced_firewall_policy"},
-		{{"service_policy", "network_policy_view"}, true, "network_policy_view"},
-		{{"service_policy", NULL}, false, "only service_policy"},
-		{{"fast_acl_rule", "service_policy"}, false, "only fast_acl_rule"},
-		{{"", NULL}, false, "no kind known"},
-		{{NULL, NULL}, false, ""},
-	};
-
-	(void)ctx;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		json_t *body = json_pack("{s:{}, s:[]}", "metadata", "referring_objects");
-		struct f5xc_object o;
-
-		for (int k = 0; k < 2 && rows[i].kinds[k]; k++)
-			json_array_append_new(
-				json_object_get(body, "referring_objects"),
-				json_pack("{s:s, s:s}", "kind", rows[i].kinds[k], "name", "p\n")
-			);
-		assert_int_equal(f5xc_object_read(body, 4, &o), 0);
-		assert_int_equal(o.referred, rows[i].referred);
-		assert_non_null(strstr(o.referrer, rows[i].named));
-		assert_null(strchr(o.referrer, '\n'));
-		f5xc_object_fini(&o);
-		json_decref(body);
-	}
-}
-
 static void retry_after_has_a_limit(void **ctx)
 {
 	(void)ctx;
@@ -219,7 +185,7 @@ static void nulls_are_taken(void **ctx)
 {
 	json_t *body = json_loads(
 		"{\"metadata\":{\"labels\":null,\"annotations\":null,\"disable\":null},"
-		"\"spec\":null,\"referring_objects\":null}",
+		"\"spec\":null}",
 		0,
 		NULL
 	);
@@ -228,7 +194,6 @@ static void nulls_are_taken(void **ctx)
 	(void)ctx;
 	assert_int_equal(f5xc_object_read(body, 4, &o), 0);
 	assert_int_equal(o.n_rows, 0);
-	assert_false(o.referred);
 	assert_false(o.disabled);
 	f5xc_object_fini(&o);
 	json_decref(body);
@@ -259,7 +224,6 @@ int main(void)
 		cmocka_unit_test(equal_by_meaning_not_by_text),
 		cmocka_unit_test(rows_too_many_are_not_equal),
 		cmocka_unit_test(disabled_is_drift_and_ends_with_the_write),
-		cmocka_unit_test(referrers_by_their_kind),
 		cmocka_unit_test(retry_after_has_a_limit),
 		cmocka_unit_test(nulls_are_taken),
 		cmocka_unit_test(dirty_answers_become_json),
