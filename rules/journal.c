@@ -26,11 +26,19 @@ struct journal {
 	bool broken; // a write failed: the end of the file is unknown until it is opened anew
 };
 
-int list_file_read(const char *dir, const char *name, char **ret_text, size_t *ret_len)
+// At most `max` octets from `from` on, with a NUL behind them.
+static int part_read(
+	const char *dir,
+	const char *name,
+	uint64_t from,
+	size_t max,
+	char **ret_text,
+	size_t *ret_len
+)
 {
 	char path[LIST_PATH_MAX], *text;
 	struct stat st;
-	size_t len = 0;
+	size_t len = 0, want;
 	int fd, rc = list_path(dir, name, path);
 
 	if (rc < 0)
@@ -38,13 +46,17 @@ int list_file_read(const char *dir, const char *name, char **ret_text, size_t *r
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &st) < 0 || !(text = malloc((size_t)st.st_size + 1))) {
-		rc = errno ? -errno : -ENOMEM;
+	if (fstat(fd, &st) < 0) {
+		rc = -errno;
 		close(fd);
 		return rc;
 	}
-	while (len < (size_t)st.st_size) {
-		ssize_t n = read(fd, text + len, (size_t)st.st_size - len);
+	want = from < (uint64_t)st.st_size ? (size_t)st.st_size - (size_t)from : 0;
+	if (want > max)
+		want = max;
+	text = malloc(want + 1);
+	while (text && len < want) {
+		ssize_t n = pread(fd, text + len, want - len, (off_t)(from + len));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -53,10 +65,17 @@ int list_file_read(const char *dir, const char *name, char **ret_text, size_t *r
 		len += (size_t)n;
 	}
 	close(fd);
+	if (!text)
+		return -ENOMEM;
 	text[len] = '\0';
 	*ret_text = text;
 	*ret_len = len;
 	return 0;
+}
+
+int list_file_read(const char *dir, const char *name, char **ret_text, size_t *ret_len)
+{
+	return part_read(dir, name, 0, SIZE_MAX, ret_text, ret_len);
 }
 
 static int word_read(const char **at, const char *end, const char *word)
@@ -201,31 +220,46 @@ long journal_batch_read(
 	return at + SUM_LINE - text;
 }
 
-// Whole batches of the present journal that are as new as the state, or newer. Of another ledger,
-// or damaged: what verifies before the damage counts.
-static int batches_copy(int fd, const char *dir, const struct list_state *state, uint64_t from)
+// Where the batches to keep begin in the present journal; -ENOENT: nothing of it is kept.
+static int
+kept_begin(const char *dir, const struct list_state *state, uint64_t from, uint64_t *ret_begin)
 {
 	struct journal_header h;
+	char *head;
+	size_t len;
+	long n;
+
+	if (from == UINT64_MAX || part_read(dir, LIST_JOURNAL, 0, LIST_HEADER_MAX, &head, &len) < 0)
+		return -ENOENT;
+	n = journal_header_read(head, len, &h);
+	free(head);
+	if (n < 0 || memcmp(h.ledger_id, state->ledger_id, LEDGER_ID_LEN) != 0)
+		return -ENOENT;
+	*ret_begin = from > (uint64_t)n ? from : (uint64_t)n;
+	return 0;
+}
+
+// Whole batches of the present journal that are as new as the state, or newer. Of another ledger,
+// or damaged: what verifies before the damage counts. What lies before `from` is not even read: a
+// list of millions has a journal of tens of megabytes.
+static int batches_copy(int fd, const char *dir, const struct list_state *state, uint64_t from)
+{
 	struct journal_batch b;
 	const char *reason;
 	char *old;
-	size_t len;
+	size_t len, at = 0;
 	bool cut;
-	long n, at;
+	long n;
 	int rc = 0;
 
-	if (list_file_read(dir, LIST_JOURNAL, &old, &len) < 0)
+	if (kept_begin(dir, state, from, &from) < 0
+	    || part_read(dir, LIST_JOURNAL, from, SIZE_MAX, &old, &len) < 0)
 		return 0;
-	at = journal_header_read(old, len, &h);
-	if (at < 0 || memcmp(h.ledger_id, state->ledger_id, LEDGER_ID_LEN) != 0)
-		at = (long)len;
-	else if (from > (uint64_t)at)
-		at = from < len ? (long)from : (long)len;
-	while (rc == 0 && at < (long)len
-	       && (n = journal_batch_read(old + at, len - (size_t)at, &b, &cut, &reason)) > 0) {
+	while (rc == 0 && at < len
+	       && (n = journal_batch_read(old + at, len - at, &b, &cut, &reason)) > 0) {
 		if (revision_compare(b.after.revision, state->revision) >= 0)
 			rc = list_write_all(fd, old + at, (size_t)n);
-		at += n;
+		at += (size_t)n;
 	}
 	free(old);
 	return rc;

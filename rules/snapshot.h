@@ -20,9 +20,10 @@
 // acknowledged: it is ignored. Anything else that does not verify, the count and digest at the end
 // included, is damage: the pair is refused and the previous pair is used.
 //
-// Writing: control only. A snapshot may be written on any one thread up to snapshot_seal; commit
-// and the journal belong to its loop. Reading: the data plane at its start; control at its start.
-// Files: deny.rules, deny.journal, deny.rules.prev, deny.journal.prev in one directory.
+// Writing: control only, on any one thread at a time. While snapshot_commit runs, nobody may
+// append: what came into the journal meanwhile would be lost. Reading: the data plane at its start;
+// control at its start. Files: deny.rules, deny.journal, deny.rules.prev, deny.journal.prev in one
+// directory.
 
 #pragma once
 

@@ -5,7 +5,8 @@
 // loads before its first packet. Each commit is in the journal, fsynced, before the link hears of
 // it.
 //
-// Thread: the event loop. A new snapshot is written in slices of a few milliseconds.
+// Thread: the event loop. A new snapshot is written and put in place by a thread of its own; only
+// while it takes the place of the old one (some fsyncs) batches wait, and nothing else does.
 
 #pragma once
 

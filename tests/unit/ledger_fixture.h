@@ -232,5 +232,40 @@ static inline int64_t in_seconds(const struct fixture *f, int64_t seconds)
 	return clock_wall(f->ledger) + seconds;
 }
 
+// So many allows, in one commit: the API would take minutes.
+static inline void allows_are(struct fixture *f, unsigned n)
+{
+	struct indicator x = indicator_of("198.18.0.0");
+	struct ledger *l = f->ledger;
+	sqlite3_stmt *stmt;
+
+	assert_int_equal(transaction_begin(l), 0);
+	assert_int_equal(sql_exec(l, "DELETE FROM allows"), 0);
+	assert_int_equal(
+		sql_prepare(
+			l,
+			"INSERT INTO allows(key, created, until, due, author, reason)"
+			" VALUES (?1, 0, ?2, ?2, '', '')",
+			&stmt
+		),
+		0
+	);
+	for (unsigned i = 0; i < n; i++) {
+		struct ledger_key key;
+
+		x.addr[1] = (uint8_t)(18 + (i >> 16));
+		x.addr[2] = (uint8_t)(i >> 8);
+		x.addr[3] = (uint8_t)i;
+		key_pack(&x, &key);
+		sql_bind_key(stmt, 1, &key);
+		sqlite3_bind_int64(stmt, 2, in_seconds(f, 3600));
+		assert_int_equal(sql_run(l, stmt), 0);
+	}
+	sqlite3_finalize(stmt);
+	l->now.tally.allows = n;
+	l->topics |= LEDGER_EXCEPTIONS;
+	ledger_commit(l);
+}
+
 // Recomputes entries, digest, tallies from the claims and compares; verifies the audit.
 void ledger_check(struct ledger *);
