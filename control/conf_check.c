@@ -383,10 +383,13 @@ static void f5xc_check(const struct conf_f5xc *f5, bool check_files, struct conf
 		conf_error(messages, "control.f5xc", "needs token_file or tls.cert_file");
 	if (!word_plain(f5->fleet_id, 40))
 		conf_error(messages, "control.f5xc.fleet_id", "1 to 40 of A-Z a-z 0-9 . _ -");
-	size_t len = strlen(f5->prefix);
+	static const char label[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+	size_t len = strlen(f5->xc_namespace);
+	if (len > 63 || strspn(f5->xc_namespace, label) != len) // goes into paths
+		conf_error(messages, "control.f5xc.namespace", "1 to 63 of a-z 0-9 -");
+	len = strlen(f5->prefix);
 	// RFC 1035 label with "-v4-000" behind it
-	if (len > 50 || strspn(f5->prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") != len
-	    || f5->prefix[0] < 'a')
+	if (len > 50 || strspn(f5->prefix, label) != len || f5->prefix[0] < 'a')
 		conf_error(
 			messages,
 			"control.f5xc.prefix",

@@ -11,7 +11,7 @@ import unittest
 import lab
 from f5xc_client import F5XC
 
-A, B = "203.0.113.7", "203.0.113.8"
+A, B, C = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 V6 = "2001:db8:5::7"
 SET = "stanch-v4-000"
 
@@ -82,6 +82,20 @@ class Mirror(unittest.TestCase):
         self.start(reconcile_s=600)
         self.block(A)
         self.until(A)
+
+    def test_an_allow_while_an_answer_is_under_way(self):
+        self.start(reconcile_s=600)
+        self.block(B)
+        self.until_why(B, "stored")
+        self.f5.fail(n=1, how="hold", method="GET", path="/" + SET)
+        self.block(A)
+        lab.wait_for(lambda: self.f5.peer("held"), "the answer is under way")
+        self.assertIn("pending", self.why(A))
+        self.lab.stanch("allow", A, "--reason", "a test")
+        self.f5.mend()
+        self.block(C)
+        self.until(B, C)
+        self.assertNotIn(f"{A}/32", str(self.writes()))
 
     def test_port_entries_are_not_widened(self):
         self.start()

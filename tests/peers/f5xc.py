@@ -10,10 +10,11 @@ Under /api/config/namespaces/{ns}/ip_prefix_sets as the published OpenAPI has it
 
   POST   /_peer/fail      {"n": 3, "status": 429, "retry_after": 1, "method": "PUT", "path": "-v4-000"}: the next n
                           answers (to that method, to paths that end so);
-                          {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"|"ignored"}: no answer, control bytes
+                          {"how": "close"|"garbage"|"bad400"|"newline"|"late"|"slow"|"ignored"|"hold"}: no answer, control bytes
                           inside (of an answer, of a refusal), a bare line feed, done but not answered, or after half a
-                          second, answered but not done
+                          second, answered but not done, taken and answered at the end of all failures
   DELETE /_peer/fail      no more of them
+  GET    /_peer/held      how many wait so
   GET    /_peer/requests  [{"method", "path", "status", "body"}]
   POST   /_peer/put       {"name", "object"}: an object that somebody else made
   POST   /_peer/refer     {"name": …, "kind": …}: an object of that kind refers to that set from now on, kind null: none
@@ -49,6 +50,7 @@ class State:
         self.lock = threading.RLock()
         self.sets, self.requests, self.failures, self.referred = {}, [], [], {}
         self.policies = {}
+        self.held, self.released = 0, threading.Event()
         self.version = 100
 
     def check_spec(self, spec):
@@ -173,9 +175,12 @@ class Handler(BaseHTTPRequestHandler):
         s = self.state
         if self.path == "/_peer/requests":
             return s.requests
+        if self.path == "/_peer/held":
+            return s.held
         if self.path == "/_peer/fail":
             if self.command == "DELETE":
                 s.failures.clear()
+                s.released.set()
             else:
                 s.failures.append(dict(body))
         elif self.path == "/_peer/put":
@@ -244,6 +249,11 @@ class Handler(BaseHTTPRequestHandler):
                     return None
                 if f and f.get("how") == "slow":
                     time.sleep(0.5)
+                if f and f.get("how") == "hold":
+                    self.state.held += 1
+                    self.state.lock.release()  # others go on
+                    self.state.released.wait(60)
+                    self.state.lock.acquire()
                 if f and "status" in f:
                     extra = {"Retry-After": str(f["retry_after"])} if "retry_after" in f else {}
                     raise Refusal(f["status"], "told to fail")

@@ -170,6 +170,17 @@ static void test_meaning(void **state)
 		"mirror: [cases, lists]}}\n",
 		"control.f5xc.mirror[1]: is none"
 	);
+	// One more stays in the set, and F5 takes 1,024.
+	assert_refused(
+		"control: {f5xc: {url: \"https://t.example\", fleet_id: a, token_file: /x, "
+		"set_size: 1024}}\n",
+		"control.f5xc.set_size: must be from 1 to 1023"
+	);
+	assert_refused(
+		"control: {f5xc: {url: \"https://t.example\", fleet_id: a, token_file: /x, "
+		"namespace: a/b}}\n",
+		"control.f5xc.namespace: 1 to 63 of"
+	);
 	char twice[1024];
 	snprintf(
 		twice,

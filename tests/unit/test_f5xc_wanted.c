@@ -176,6 +176,18 @@ static void a_network_without_what_is_allowed(void **ctx)
 	assert_string_equal(item("203.0.113.0/29")->cut, "without 203.0.113.2 and 1 more");
 }
 
+// An allow that comes or goes changes the prefixes of a stored network, not its turn.
+static void a_stored_network_that_is_cut_goes_before_new_ones(void **ctx)
+{
+	(void)ctx;
+	block("203.0.113.0/29", "operator", 200);
+	block("198.51.100.1", "operator", 100);
+	block("198.51.100.2", "operator", 100);
+	allow("203.0.113.2");
+	place("192.0.2.1 203.0.113.0/29", 3);
+	assert_string_equal(placed(), "203.0.113.0/31 203.0.113.3 203.0.113.4/30");
+}
+
 static void what_is_allowed_as_a_whole_is_not_mirrored(void **ctx)
 {
 	(void)ctx;
@@ -308,6 +320,7 @@ int main(void)
 		TEST(a_free_place_goes_to_the_oldest_and_cases_before_lists),
 		TEST(the_limit_is_exact),
 		TEST(a_network_without_what_is_allowed),
+		TEST(a_stored_network_that_is_cut_goes_before_new_ones),
 		TEST(what_is_allowed_as_a_whole_is_not_mirrored),
 		TEST(too_many_pieces_are_refused),
 		TEST(exceptions_that_cannot_be_read_are_no_permission),
