@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BODY_MAX 8192
@@ -41,20 +42,45 @@ static bool record_add(void *ctx, const struct audit_record *record)
 	return true;
 }
 
-static void verify_add(struct api *api, json_t *body)
+// An answer that waits for the chain to be walked.
+struct verifying {
+	struct api *api;
+	struct http_request *request;
+	json_t *body;
+};
+
+static void verified(void *ctx, int error, int64_t seq)
 {
-	int64_t bad = 0, seq = 0;
+	struct verifying *v = ctx;
+	struct ledger *ledger = api_ledger(v->api);
+	int64_t last = 0;
 	char head[65] = "";
-	int error = ledger_audit_verify(api_ledger(api), &bad);
-	ledger_audit_head(api_ledger(api), &seq, head);
+	ledger_audit_head(ledger, &last, head);
 	json_t *verify = json_pack(
-		"{s:b, s:I, s:s}", "intact", error == 0, "records", (json_int_t)seq, "head", head
+		"{s:b, s:I, s:s}", "intact", error == 0, "records", (json_int_t)last, "head", head
 	);
 	if (error == -EILSEQ)
-		json_object_set_new(verify, "first_bad", json_integer(bad));
+		json_object_set_new(verify, "first_bad", json_integer(seq + 1));
 	else if (error)
 		json_object_set_new(verify, "error", json_string(strerror(-error)));
-	json_object_set_new(body, "verify", verify);
+	json_object_set_new(v->body, "verify", verify);
+	api_pending(v->api, -1);
+	http_answer_json(v->request, 200, v->body);
+	free(v);
+}
+
+static void verify_begin(struct api *api, struct http_request *request, json_t *body)
+{
+	struct verifying *v = malloc(sizeof(*v));
+	if (v)
+		*v = (struct verifying){api, request, body};
+	if (!v || ledger_audit_verify(api_ledger(api), verified, v) < 0) {
+		free(v);
+		json_decref(body);
+		http_answer_error(request, 500, "no memory", NULL);
+		return;
+	}
+	api_pending(api, 1);
 }
 
 static void route_audit(void *ctx, struct http_request *request)
@@ -71,8 +97,9 @@ static void route_audit(void *ctx, struct http_request *request)
 	json_t *next = n == (size_t)max && last ? json_incref(last) : json_null();
 	json_t *body = json_pack("{s:o, s:o}", "records", list, "next", next);
 	if (verify)
-		verify_add(ctx, body);
-	http_answer_json(request, 200, body);
+		verify_begin(ctx, request, body);
+	else
+		http_answer_json(request, 200, body);
 }
 
 struct denials_page {

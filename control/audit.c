@@ -6,11 +6,15 @@
 
 #include "control/ledger_internal.h"
 
+#include <event2/event.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+
+#define VERIFY_SLICE 500 // records in a turn of the loop: about a millisecond
 
 struct audit_fields {
 	int64_t seq, at_ms;
@@ -24,8 +28,12 @@ int audit_init(struct ledger *l)
 	return l->sha256 && l->sha256_ctx ? 0 : -ENOMEM;
 }
 
+static void verify_free(struct audit_verify *v);
+
 void audit_fini(struct ledger *l)
 {
+	while (!LIST_EMPTY(&l->verifies))
+		verify_free(LIST_FIRST(&l->verifies));
 	EVP_MD_CTX_free(l->sha256_ctx);
 	EVP_MD_free(l->sha256);
 }
@@ -262,43 +270,125 @@ int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb,
 	return sql_errno(rc, l->db);
 }
 
-// XXX: walks the whole table at once; at a million records that holds the loop for a second. It is
-// an operator's rare command.
-int ledger_audit_verify(struct ledger *l, int64_t *ret_seq)
+// The committed head: what is still open may be rolled back.
+static const struct ledger_now *committed(const struct ledger *l)
+{
+	return l->open ? &l->saved : &l->now;
+}
+
+// Records behind the chain's head; they are of nobody's writing.
+static int beyond_check(struct ledger *l)
 {
 	scoped_stmt stmt = NULL;
-	uint8_t hash[SHA256_LEN] = {0};
-	char sql[192];
-	int64_t expected = 1;
-	int r, rc;
+	int r = sql_prepare(l, "SELECT 1 FROM audit WHERE seq > ?1", &stmt);
 
-	snprintf(sql, sizeof(sql), "%s ORDER BY seq", audit_columns);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, l->now.audit_seq);
+	return sqlite3_step(stmt) == SQLITE_ROW ? -EILSEQ : 0;
+}
+
+static bool
+record_verifies(struct ledger *l, sqlite3_stmt *stmt, const struct audit_walk *walk, uint8_t *hash)
+{
+	struct audit_fields fields = {
+		.seq = sqlite3_column_int64(stmt, 0),
+		.at_ms = sqlite3_column_int64(stmt, 1),
+	};
+
+	for (int i = 0; i < 4; i++)
+		fields.text[i] = sql_text(stmt, 2 + i);
+	audit_hash(l, walk->hash, &fields, hash);
+	return fields.seq == walk->seq + 1 && sqlite3_column_bytes(stmt, 6) == SHA256_LEN
+		&& memcmp(sqlite3_column_blob(stmt, 6), hash, SHA256_LEN) == 0;
+}
+
+int audit_verify_some(struct ledger *l, struct audit_walk *walk)
+{
+	const struct ledger_now *head = committed(l);
+	scoped_stmt stmt = NULL;
+	uint8_t hash[SHA256_LEN];
+	char sql[192];
+	int r, rc, n;
+
+	snprintf(
+		sql,
+		sizeof(sql),
+		"%s WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+		audit_columns
+	);
 	r = sql_prepare(l, sql, &stmt);
 	if (r < 0)
 		return r;
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct audit_fields fields = {
-			.seq = sqlite3_column_int64(stmt, 0),
-			.at_ms = sqlite3_column_int64(stmt, 1),
-		};
-
-		for (int i = 0; i < 4; i++)
-			fields.text[i] = sql_text(stmt, 2 + i);
-		audit_hash(l, hash, &fields, hash);
-		if (fields.seq != expected || sqlite3_column_bytes(stmt, 6) != SHA256_LEN
-		    || memcmp(sqlite3_column_blob(stmt, 6), hash, SHA256_LEN) != 0) {
-			*ret_seq = expected;
+	sqlite3_bind_int64(stmt, 1, walk->seq);
+	sqlite3_bind_int64(stmt, 2, head->audit_seq);
+	sqlite3_bind_int64(stmt, 3, VERIFY_SLICE);
+	for (n = 0; (rc = sqlite3_step(stmt)) == SQLITE_ROW; n++) {
+		if (!record_verifies(l, stmt, walk, hash))
 			return -EILSEQ;
-		}
-		expected++;
+		walk->seq++;
+		memcpy(walk->hash, hash, SHA256_LEN);
 	}
 	if (rc != SQLITE_DONE)
 		return sql_errno(rc, l->db);
+	if (walk->seq < head->audit_seq && n == VERIFY_SLICE)
+		return 1;
 	// The head is kept apart: records cut off the end are missed too.
-	if (l->now.audit_seq != expected - 1 || memcmp(l->now.audit_hash, hash, SHA256_LEN) != 0) {
-		*ret_seq = expected;
+	if (walk->seq != head->audit_seq || memcmp(walk->hash, head->audit_hash, SHA256_LEN) != 0)
 		return -EILSEQ;
+	return beyond_check(l);
+}
+
+struct audit_verify {
+	LIST_ENTRY(audit_verify) link;
+	struct ledger *ledger;
+	struct event *next;
+	struct audit_walk walk;
+	audit_verified_cb cb;
+	void *ctx;
+};
+
+static void verify_free(struct audit_verify *v)
+{
+	LIST_REMOVE(v, link);
+	event_free(v->next);
+	free(v);
+}
+
+static void verify_step(evutil_socket_t fd, short what, void *ctx)
+{
+	static const struct timeval now;
+	struct audit_verify *v = ctx;
+	int r = audit_verify_some(v->ledger, &v->walk);
+
+	(void)fd;
+	(void)what;
+	if (r == 1) {
+		event_add(v->next, &now);
+		return;
 	}
+	v->cb(v->ctx, r, v->walk.seq);
+	verify_free(v);
+}
+
+int ledger_audit_verify(struct ledger *l, audit_verified_cb cb, void *ctx)
+{
+	static const struct timeval now;
+	struct audit_verify *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	v->next = event_new(l->base, -1, 0, verify_step, v);
+	if (!v->next || event_add(v->next, &now) < 0) {
+		if (v->next)
+			event_free(v->next);
+		free(v);
+		return -ENOMEM;
+	}
+	v->ledger = l;
+	v->cb = cb;
+	v->ctx = ctx;
+	LIST_INSERT_HEAD(&l->verifies, v, link);
 	return 0;
 }
 

@@ -373,6 +373,7 @@ void ledger_close(struct ledger *l)
 
 	if (!l)
 		return;
+	l->closing = true;
 	if (l->open || !STAILQ_EMPTY(&l->pending))
 		ledger_commit(l);
 	if (l->db) {
@@ -391,6 +392,7 @@ void ledger_close(struct ledger *l)
 		event_free(l->due_event);
 	if (l->due_fd >= 0)
 		close(l->due_fd);
+	held_fini(l);
 	checkpoint_fini(l);
 	schema_close(l);
 	space_fini(l);

@@ -133,7 +133,8 @@ typedef void (*submit_done
   size_t n);
 
 // All items in one transaction; each has a result of its own. The arguments are copied or consumed
-// before it returns. `done` may be NULL.
+// before it returns. `done` may be NULL. A thousand new claims hold the loop for 6 to 8 ms here and
+// as long again in the commit (four indices and an audit record each): give a few hundred at a time.
 void ledger_submit(struct ledger *, const struct submit *, submit_done done, void *ctx);
 
 // Claims by prefix of (source, ref); ref_prefix "" for all, source NULL for any. A callback that
@@ -282,6 +283,9 @@ struct held {
 };
 typedef bool (*held_cb)(void *ctx, const struct held *);
 int ledger_held(struct ledger *, held_cb, void *ctx);
+// In slices of one commit each: where one fails, what is settled before it stays settled, the rest
+// stays held, and `done` says so; after a crash the change's `why` does. Claims that join the
+// change meanwhile wait for another approval. Not called back where the ledger is closed meanwhile.
 void ledger_held_approve(struct ledger *, int64_t id, const struct actor *, ledger_done, void *ctx);
 void ledger_held_reject(struct ledger *, int64_t id, const struct actor *, ledger_done, void *ctx);
 
@@ -310,7 +314,10 @@ void ledger_audit_then(
 );
 // Newest first, below `before` (0: from the newest).
 int ledger_audit_page(struct ledger *, int64_t before, size_t max, audit_cb, void *ctx);
-// Walk the chain: 0, or -EILSEQ with the first record that does not verify.
-int ledger_audit_verify(struct ledger *, int64_t *ret_seq);
+// Walks the chain, some records in each turn of the loop, then calls back: error 0 and the last
+// record; -EILSEQ and the last one that verifies: the next is changed, missing, or nobody's. Not
+// called back where the ledger is closed meanwhile. -ENOMEM.
+typedef void (*audit_verified_cb)(void *ctx, int error, int64_t seq);
+int ledger_audit_verify(struct ledger *, audit_verified_cb, void *ctx);
 // The chain's head, for syslog.
 int ledger_audit_head(struct ledger *, int64_t *ret_seq, char ret_hash[65]);

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SETTLE_SLICE 200 // claims in one commit: two to three milliseconds of the loop
+#define IN_PART "; in part: "
+
 int held_group(struct ledger *l, struct source *source, const char *why, int64_t *ret_id)
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_HELD_FIND];
@@ -111,6 +114,37 @@ struct held_claim {
 	char *ref;
 };
 
+// A held change being approved or rejected, in slices of one commit each: a crash between two of
+// them leaves what is settled settled and the rest held, and the change says so.
+struct settling {
+	LIST_ENTRY(settling) link;
+	struct ledger *ledger;
+	int64_t id; // of the change
+	int64_t after, last; // ids of claims: settled up to here; there when it began
+	bool approve;
+	// Claims: there when it began, looked at, of these committed, in force.
+	long n, settled, committed, taken;
+	char why[512]; // the change's own
+	struct actor actor;
+	char *actor_name, *actor_reason;
+	ledger_done done;
+	void *ctx;
+};
+
+static void settling_free(struct settling *s)
+{
+	LIST_REMOVE(s, link);
+	free(s->actor_name);
+	free(s->actor_reason);
+	free(s);
+}
+
+void held_fini(struct ledger *l)
+{
+	while (!LIST_EMPTY(&l->settlings))
+		settling_free(LIST_FIRST(&l->settlings));
+}
+
 static void held_claims_free(struct held_claim *claims, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -118,44 +152,87 @@ static void held_claims_free(struct held_claim *claims, size_t n)
 	free(claims);
 }
 
-// All claims of a held change, read before any of them is written. 0: no such change.
-static long held_read(struct ledger *l, int64_t id, struct held_claim **ret_claims)
+static int claim_read(struct ledger *l, sqlite3_stmt *stmt, int64_t id, struct held_claim *c)
 {
+	*c = (struct held_claim){0};
+	c->row.id = sqlite3_column_int64(stmt, 0);
+	c->source = source_by_id(l, sqlite3_column_int64(stmt, 1));
+	c->ref = strdup(sql_text(stmt, 2));
+	if (!c->ref)
+		return -ENOMEM;
+	c->claim.source = c->source ? c->source->name : "";
+	c->claim.ref = c->ref;
+	c->row.held_id = id;
+	c->row.action = (enum claim_action)sqlite3_column_int(stmt, 4);
+	c->row.until = sqlite3_column_int64(stmt, 5);
+	c->row.state = CLAIM_HELD;
+	if (sql_indicator(stmt, 3, &c->claim.indicator) == 0)
+		return 0;
+	free(c->ref);
+	return -EILSEQ;
+}
+
+// The next claims of the change, read before any of them is written.
+static long slice_read(struct settling *s, struct held_claim **ret_claims)
+{
+	struct held_claim *claims = calloc(SETTLE_SLICE, sizeof(*claims));
 	scoped_stmt stmt = NULL;
-	struct held_claim *claims = NULL;
-	size_t n = 0;
+	long n = 0;
 	int r;
 
+	if (!claims)
+		return -ENOMEM;
 	r = sql_prepare(
-		l, "SELECT id, source, ref, key, action, until FROM claims WHERE held=?1", &stmt
+		s->ledger,
+		"SELECT id, source, ref, key, action, until FROM claims WHERE held=?1 AND id > ?2"
+		" AND id <= ?3 ORDER BY id LIMIT ?4",
+		&stmt
 	);
-	if (r < 0)
-		return r;
-	sqlite3_bind_int64(stmt, 1, id);
-	while (sqlite3_step(stmt) == SQLITE_ROW) {
-		struct held_claim *more = realloc(claims, (n + 1) * sizeof(*claims)), *c;
-
-		if (!more) {
-			held_claims_free(claims, n);
-			return -ENOMEM;
-		}
-		claims = more;
-		c = &claims[n];
-		*c = (struct held_claim){0};
-		c->row.id = sqlite3_column_int64(stmt, 0);
-		c->source = source_by_id(l, sqlite3_column_int64(stmt, 1));
-		c->ref = strdup(sql_text(stmt, 2));
-		c->claim.source = c->source ? c->source->name : "";
-		c->claim.ref = c->ref;
-		c->row.held_id = id;
-		c->row.action = (enum claim_action)sqlite3_column_int(stmt, 4);
-		c->row.until = sqlite3_column_int64(stmt, 5);
-		c->row.state = CLAIM_HELD;
-		if (c->ref && sql_indicator(stmt, 3, &c->claim.indicator) == 0)
+	if (r == 0) {
+		sqlite3_bind_int64(stmt, 1, s->id);
+		sqlite3_bind_int64(stmt, 2, s->after);
+		sqlite3_bind_int64(stmt, 3, s->last);
+		sqlite3_bind_int64(stmt, 4, SETTLE_SLICE);
+	}
+	while (r == 0 && sqlite3_step(stmt) == SQLITE_ROW) {
+		s->after = sqlite3_column_int64(stmt, 0);
+		r = claim_read(s->ledger, stmt, s->id, &claims[n]);
+		if (r == 0)
 			n++;
+		else if (r == -EILSEQ)
+			r = 0;
+	}
+	if (r < 0) {
+		held_claims_free(claims, (size_t)n);
+		return r;
 	}
 	*ret_claims = claims;
-	return (long)n;
+	return n;
+}
+
+// What the change says while the rest of it waits: after a crash, for good.
+static void rest_note(struct settling *s)
+{
+	scoped_stmt stmt = NULL;
+	char why[640];
+	int r = sql_prepare(s->ledger, "UPDATE held SET why=?2 WHERE id=?1", &stmt);
+
+	if (r < 0) {
+		transaction_fail(s->ledger, r);
+		return;
+	}
+	snprintf(
+		why,
+		sizeof(why),
+		"%s" IN_PART "%s %ld of %ld claims",
+		s->why,
+		s->approve ? "approved" : "rejected",
+		s->settled,
+		s->n
+	);
+	sqlite3_bind_int64(stmt, 1, s->id);
+	sql_bind_text(stmt, 2, why);
+	sql_run(s->ledger, stmt);
 }
 
 // Protections and capacity are judged again: they may have changed since.
@@ -183,6 +260,147 @@ static bool claim_approve(struct ledger *l, struct held_claim *c, const struct a
 	return true;
 }
 
+static void settle_step(struct settling *s);
+
+static void settled_message(const struct settling *s, char message[192])
+{
+	if (s->approve && s->taken == s->n)
+		snprintf(message, 192, "%ld claims are in force", s->n);
+	else
+		snprintf(
+			message,
+			192,
+			s->approve ? "%ld of %ld claims are in force; the others were refused, "
+				     "see stanch audit"
+				   : "%ld of %ld claims are in force; the change is gone",
+			s->taken,
+			s->n
+		);
+}
+
+// A slice is committed, or it is not: then it is as before it.
+static void slice_done(void *ctx, int error, const char *text)
+{
+	struct settling *s = ctx;
+	struct ledger *l = s->ledger;
+	char message[192];
+	bool ended = s->after >= s->last;
+
+	if (!error && !ended) {
+		if (!l->closing)
+			settle_step(s);
+		return;
+	}
+	snprintf(message, sizeof(message), "%s", text);
+	if (!error)
+		settled_message(s, message);
+	else if (s->committed)
+		snprintf(
+			message,
+			sizeof(message),
+			"only %ld of %ld claims are %s, the rest is still held: %.80s",
+			s->committed,
+			s->n,
+			s->approve ? "approved" : "rejected",
+			text
+		);
+	s->done(s->ctx, error, message);
+	settling_free(s);
+}
+
+static void settle_one(struct settling *s, struct held_claim *c)
+{
+	if (s->approve)
+		s->taken += claim_approve(s->ledger, c, &s->actor);
+	else
+		claim_end(
+			s->ledger,
+			c->source,
+			&c->claim,
+			&c->row,
+			s->actor.name,
+			"claim.reject",
+			s->actor.reason
+		);
+	s->settled++;
+}
+
+static void settle_audit(struct settling *s, bool begins)
+{
+	struct detail detail;
+	char object[32];
+
+	snprintf(object, sizeof(object), "held %" PRId64, s->id);
+	detail_begin(&detail);
+	detail_text(&detail, "reason", s->actor.reason);
+	detail_number(&detail, "claims", s->n);
+	if (!begins && s->approve)
+		detail_number(&detail, "in_force", s->taken);
+	audit_add(
+		s->ledger,
+		s->actor.name,
+		begins		     ? "held.begin"
+			: s->approve ? "held.approve"
+				     : "held.reject",
+		object,
+		detail_end(&detail)
+	);
+}
+
+static void settle_step(struct settling *s)
+{
+	struct ledger *l = s->ledger;
+	struct held_claim *claims = NULL;
+	bool first = s->settled == 0;
+	long n;
+
+	s->committed = s->settled;
+	transaction_begin(l);
+	n = slice_read(s, &claims);
+	if (n < 0)
+		transaction_fail(l, (int)n);
+	for (long i = 0; i < n && !l->error; i++)
+		settle_one(s, &claims[i]);
+	held_claims_free(claims, n > 0 ? (size_t)n : 0);
+	if (n < SETTLE_SLICE)
+		s->after = s->last;
+	if (s->after < s->last) {
+		if (first)
+			settle_audit(s, true);
+		rest_note(s);
+	} else {
+		settle_audit(s, false);
+	}
+	l->n_open += n > 0 ? (size_t)n : 0;
+	pending_done(l, slice_done, s, 0, "");
+}
+
+// How many claims the change has, the newest, and why it is held. -ENOENT: no such change.
+static int settling_read(struct settling *s)
+{
+	scoped_stmt stmt = NULL;
+	char *part;
+	int r = sql_prepare(
+		s->ledger,
+		"SELECT h.why, count(*), max(c.id) FROM held h JOIN claims c ON c.held = h.id"
+		" WHERE h.id=?1 GROUP BY h.id",
+		&stmt
+	);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, s->id);
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return -ENOENT;
+	snprintf(s->why, sizeof(s->why), "%s", sql_text(stmt, 0));
+	s->n = (long)sqlite3_column_int64(stmt, 1);
+	s->last = sqlite3_column_int64(stmt, 2);
+	part = strstr(s->why, IN_PART); // of an earlier time
+	if (part)
+		*part = '\0';
+	return 0;
+}
+
 static void held_settle(
 	struct ledger *l,
 	int64_t id,
@@ -192,56 +410,37 @@ static void held_settle(
 	void *ctx
 )
 {
-	struct held_claim *claims = NULL;
-	char message[192], object[32];
-	long n = held_read(l, id, &claims);
-	long taken = 0;
+	struct settling *s = calloc(1, sizeof(*s));
+	char message[192] = "";
+	int r = -ENOMEM;
 
-	if (n <= 0) {
-		free(claims);
+	if (!s) {
+		pending_done(l, done, ctx, r, message);
+		return;
+	}
+	*s = (struct settling){
+		.ledger = l,
+		.id = id,
+		.approve = approve,
+		.actor_name = strdup(actor->name),
+		.actor_reason = strdup(actor->reason ? actor->reason : ""),
+		.done = done,
+		.ctx = ctx,
+	};
+	s->actor = (struct actor){.name = s->actor_name, .reason = s->actor_reason};
+	LIST_INSERT_HEAD(&l->settlings, s, link);
+	if (s->actor_name && s->actor_reason)
+		r = settling_read(s);
+	if (r == 0) {
+		settle_step(s);
+		return;
+	}
+	if (r == -ENOENT)
 		snprintf(
 			message, sizeof(message), "no held change %" PRId64 ": see stanch held", id
 		);
-		pending_done(l, done, ctx, n < 0 ? (int)n : -ENOENT, message);
-		return;
-	}
-	transaction_begin(l);
-	for (long i = 0; i < n && !l->error; i++)
-		if (approve)
-			taken += claim_approve(l, &claims[i], actor);
-		else
-			claim_end(
-				l,
-				claims[i].source,
-				&claims[i].claim,
-				&claims[i].row,
-				actor->name,
-				"claim.reject",
-				actor->reason
-			);
-	snprintf(object, sizeof(object), "held %" PRId64, id);
-	audit_add_cause(
-		l,
-		actor->name,
-		approve ? "held.approve" : "held.reject",
-		object,
-		"reason",
-		actor->reason
-	);
-	snprintf(
-		message,
-		sizeof(message),
-		approve ? "%ld of %ld claims are in force; the others were refused, see stanch "
-			  "audit"
-			: "%ld of %ld claims are in force; the change is gone",
-		taken,
-		n
-	);
-	if (approve && taken == n)
-		snprintf(message, sizeof(message), "%ld claims are in force", n);
-	l->n_open += (size_t)n;
-	held_claims_free(claims, (size_t)n);
-	pending_done(l, done, ctx, 0, message);
+	settling_free(s);
+	pending_done(l, done, ctx, r, message);
 }
 
 void ledger_held_approve(

@@ -174,6 +174,10 @@ struct ledger {
 	unsigned checkpoint_pages; // of the write-ahead log, at most
 	struct checkpointer *checkpointer;
 
+	LIST_HEAD(, audit_verify) verifies; // walks under way
+	LIST_HEAD(, settling) settlings; // held changes being approved or rejected
+	bool closing; // what is under way in slices is not gone on with
+
 	EVP_MD *sha256;
 	EVP_MD_CTX *sha256_ctx;
 };
@@ -254,6 +258,8 @@ int64_t ledger_time(struct ledger *); // seconds
 int held_group(struct ledger *, struct source *, const char *why, int64_t *ret_id);
 void held_count(struct ledger *, int64_t held_id, int by);
 
+void held_fini(struct ledger *);
+
 // --- ledger_protection.c
 int protections_load(struct ledger *);
 
@@ -286,6 +292,12 @@ void checkpoint_fini(struct ledger *);
 // --- audit.c
 int audit_init(struct ledger *);
 void audit_fini(struct ledger *);
+struct audit_walk {
+	int64_t seq; // verified up to here
+	uint8_t hash[SHA256_LEN];
+};
+// 1: more to do, 0: all committed records verify, -EILSEQ: the one behind walk->seq does not.
+int audit_verify_some(struct ledger *, struct audit_walk *);
 void audit_add(
 	struct ledger *,
 	const char *actor,

@@ -96,11 +96,13 @@ static enum submit_code case_put(struct fixture *f, int i)
 static bool held_last(void *ctx, const struct held *held)
 {
 	struct held *to = ctx;
-	static char summary[256];
+	static char summary[256], why[640];
 
 	snprintf(summary, sizeof(summary), "%s", held->summary);
+	snprintf(why, sizeof(why), "%s", held->why);
 	*to = *held;
 	to->summary = summary;
+	to->why = why;
 	return true;
 }
 
@@ -210,6 +212,92 @@ static void test_held_reject(void **state)
 	assert_false(entry_is(f, "198.51.100.6", &e));
 	assert_int_equal(held_of(f).id, 0);
 	assert_true(audited(f, "claim.reject", "198.51.100.6", "a test"));
+	ledger_check(f->ledger);
+}
+
+static void cases_held(struct fixture *f, int from, int n)
+{
+	struct submit_item items[100];
+	char refs[100][32], text[32];
+
+	while (n > 0) {
+		int some = n < 100 ? n : 100;
+		struct submit submit = {.items = items, .n = (size_t)some, .actor = somebody};
+
+		for (int i = 0; i < some; i++, from++) {
+			snprintf(refs[i], sizeof(refs[i]), "soc/1/%d", from);
+			snprintf(text, sizeof(text), "198.18.%d.%d", from / 200, from % 200);
+			items[i] = put_item(
+				"thehive:soc", refs[i], text, CLAIM_ENFORCE, UNTIL_FOREVER
+			);
+			items[i].claim.state = CLAIM_HELD;
+			items[i].cause = "too many";
+		}
+		n -= some;
+		f->done = false;
+		ledger_submit(f->ledger, &submit, NULL, NULL);
+		ledger_commit(f->ledger);
+	}
+}
+
+// Approves, and comes back between two slices: the second is written, not yet committed.
+static void settle_first_slice(struct fixture *f, int64_t id)
+{
+	uint64_t before = f->ledger->state.revision.number;
+	int64_t end = clock_boot_ms(f->ledger) + 10000;
+
+	f->done = false;
+	ledger_held_approve(f->ledger, id, &somebody, done_cb, f);
+	while (f->ledger->state.revision.number == before && clock_boot_ms(f->ledger) < end)
+		event_base_loop(f->base, EVLOOP_ONCE);
+	assert_true(f->ledger->open);
+	assert_false(f->done);
+}
+
+static void test_held_slices(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger_counts counts;
+	struct list_state list;
+	struct held held;
+
+	cases_held(f, 0, 650);
+	held = held_of(f);
+	assert_int_equal(held.n_claims, 650);
+	// Ended between two slices: settled ones are in force, the rest is held and says so.
+	settle_first_slice(f, held.id);
+	transaction_fail(f->ledger, -EIO); // as if killed: the second slice does not hold
+	fixture_reopen(f);
+	held = held_of(f);
+	assert_int_equal(held.n_claims, 450);
+	assert_string_equal(held.why, "too many; in part: approved 200 of 650 claims");
+	assert_true(audited(f, "held.begin", "held 1", "a test"));
+	ledger_state(f->ledger, &list);
+	assert_int_equal(list.count, 200);
+	ledger_check(f->ledger);
+	// A commit that fails between two slices is told.
+	settle_first_slice(f, held.id);
+	transaction_fail(f->ledger, -EIO);
+	loop_until(f, &f->done);
+	assert_int_equal(f->error, -EIO);
+	assert_non_null(strstr(f->message, "only 200 of 450 claims are approved"));
+	held = held_of(f);
+	assert_int_equal(held.n_claims, 250);
+	assert_string_equal(held.why, "too many; in part: approved 200 of 450 claims");
+	ledger_check(f->ledger);
+	// What joins the change meanwhile was not looked at by who approved.
+	settle_first_slice(f, held.id);
+	cases_held(f, 650, 1);
+	loop_until(f, &f->done);
+	assert_int_equal(f->error, 0);
+	assert_string_equal(f->message, "250 claims are in force");
+	held = held_of(f);
+	assert_int_equal(held.n_claims, 1);
+	settle(f, false, held.id);
+	ledger_counts(f->ledger, &counts);
+	assert_int_equal(counts.held, 0);
+	assert_int_equal(counts.claims, 650);
+	assert_int_equal(held_of(f).id, 0);
 	ledger_check(f->ledger);
 }
 
@@ -531,7 +619,7 @@ static void test_audit(void **state)
 	block(f, "198.51.100.2");
 	assert_int_equal(ledger_audit_head(f->ledger, &head, hash), 0);
 	assert_int_equal(head, 3);
-	assert_int_equal(ledger_audit_verify(f->ledger, &seq), 0);
+	assert_int_equal(audit_verify(f->ledger, &seq), 0);
 	// The tables refuse…
 	assert_int_not_equal(
 		sqlite3_exec(f->ledger->db, "UPDATE audit SET actor='x'", NULL, NULL, &error),
@@ -548,17 +636,75 @@ static void test_audit(void **state)
 	sqlite3_exec(
 		f->ledger->db, "UPDATE audit SET actor='mallory' WHERE seq=2", NULL, NULL, NULL
 	);
-	assert_int_equal(ledger_audit_verify(f->ledger, &seq), -EILSEQ);
-	assert_int_equal(seq, 2);
+	assert_int_equal(audit_verify(f->ledger, &seq), -EILSEQ);
+	assert_int_equal(seq, 1);
 	sqlite3_exec(
 		f->ledger->db, "UPDATE audit SET actor='uid 0 (root)' WHERE seq=2", NULL, NULL, NULL
 	);
-	assert_int_equal(ledger_audit_verify(f->ledger, &seq), 0);
+	assert_int_equal(audit_verify(f->ledger, &seq), 0);
 	sqlite3_exec(f->ledger->db, "DELETE FROM audit WHERE seq=3", NULL, NULL, NULL);
-	assert_int_equal(ledger_audit_verify(f->ledger, &seq), -EILSEQ);
-	assert_int_equal(seq, 3);
+	assert_int_equal(audit_verify(f->ledger, &seq), -EILSEQ);
+	assert_int_equal(seq, 2);
 	ledger_audit_head(f->ledger, &head, other);
 	assert_string_equal(hash, other);
+}
+
+struct walked {
+	bool done;
+	int error;
+	int64_t seq;
+};
+
+static void walked_cb(void *ctx, int error, int64_t seq)
+{
+	*(struct walked *)ctx = (struct walked){true, error, seq};
+}
+
+static struct walked walk(struct fixture *f)
+{
+	struct walked walked = {0};
+
+	assert_int_equal(ledger_audit_verify(f->ledger, walked_cb, &walked), 0);
+	assert_false(walked.done);
+	loop_until(f, &walked.done);
+	return walked;
+}
+
+// In slices: what is committed meanwhile is walked too, what is rolled back is not missed.
+static void test_audit_slices(void **state)
+{
+	struct fixture *f = *state;
+	struct walked walked = {0};
+	int64_t seq = 0;
+
+	for (int i = 0; i < 1500; i++)
+		ledger_audit(f->ledger, "somebody", "test", "", NULL);
+	ledger_commit(f->ledger);
+	walked = walk(f);
+	assert_int_equal(walked.error, 0);
+	assert_int_equal(walked.seq, 1500); // three whole slices
+	walked = (struct walked){0};
+	assert_int_equal(ledger_audit_verify(f->ledger, walked_cb, &walked), 0);
+	event_base_loop(f->base, EVLOOP_ONCE);
+	ledger_audit(f->ledger, "somebody", "test", "gone", NULL);
+	transaction_fail(f->ledger, -EIO);
+	event_base_loop(f->base, EVLOOP_NONBLOCK);
+	ledger_commit(f->ledger);
+	ledger_audit(f->ledger, "somebody", "test", "stays", NULL);
+	ledger_commit(f->ledger);
+	loop_until(f, &walked.done);
+	assert_int_equal(walked.error, 0);
+	sqlite3_exec(f->ledger->db, "DROP TRIGGER audit_delete", NULL, NULL, NULL);
+	sqlite3_exec(f->ledger->db, "DELETE FROM audit WHERE seq > 1000", NULL, NULL, NULL);
+	walked = walk(f);
+	assert_int_equal(walked.error, -EILSEQ);
+	assert_int_equal(walked.seq, 1000);
+	// Closed meanwhile: nobody is called.
+	assert_int_equal(ledger_audit_verify(f->ledger, walked_cb, &walked), 0);
+	walked.done = false;
+	fixture_reopen(f);
+	assert_false(walked.done);
+	assert_int_equal(audit_verify(f->ledger, &seq), -EILSEQ);
 }
 
 static bool audit_json(void *ctx, const struct audit_record *record)
@@ -630,6 +776,7 @@ int main(void)
 		T(test_rate),
 		T(test_held_life),
 		T(test_held_reject),
+		T(test_held_slices),
 		T(test_held_protected),
 		T(test_held_expires),
 		T(test_protected),
@@ -640,6 +787,7 @@ int main(void)
 		T(test_pause),
 		T(test_capacity),
 		T(test_audit),
+		T(test_audit_slices),
 		T(test_audit_json),
 		T(test_refusal_repeated),
 	};
