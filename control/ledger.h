@@ -134,7 +134,8 @@ typedef void (*submit_done
 
 // All items in one transaction; each has a result of its own. The arguments are copied or consumed
 // before it returns. `done` may be NULL. A thousand new claims hold the loop for 6 to 8 ms here and
-// as long again in the commit (four indices and an audit record each): give a few hundred at a time.
+// as long again in the commit (four indices and an audit record each): give a few hundred at a
+// time.
 void ledger_submit(struct ledger *, const struct submit *, submit_done done, void *ctx);
 
 // Claims by prefix of (source, ref); ref_prefix "" for all, source NULL for any. A callback that
