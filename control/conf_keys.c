@@ -58,10 +58,10 @@ static const struct conf_key server_tls_keys[] = {
 	END,
 };
 static const struct conf_key http_keys[] = {
-	NUMBER(conf_http, "max_connections", KEY_U32, max_connections, "512", 1, 65535, "connections at a time on TCP, and likewise on the Unix socket"),
-	NUMBER(conf_http, "max_connections_per_address", KEY_U32, max_connections_per_address, "64", 1, 65535, "of these, from one address"),
+	NUMBER(conf_http, "max_connections", KEY_U32, max_connections, "4096", 1, 65535, "connections at a time on TCP, and likewise on the Unix socket"),
+	NUMBER(conf_http, "max_connections_per_address", KEY_U32, max_connections_per_address, "2048", 1, 65535, "of these, from one address"),
 	NUMBER(conf_http, "deadline_ms", KEY_U32, deadline_ms, "10000", 10, 600000, "longest time from a connection or the last answer to a whole request, and to its answer"),
-	NUMBER(conf_http, "hooks_per_second", KEY_U32, hooks_per_second, "500", 1, 1000000, "webhooks from one address in a second; beyond: 429"),
+	NUMBER(conf_http, "hooks_per_second", KEY_U32, hooks_per_second, "5000", 1, 1000000, "webhooks from one address in a second; beyond: 429"),
 	END,
 };
 static const struct conf_key protect_keys[] = {

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -245,8 +246,19 @@ static void daemon_end(struct daemon *daemon)
 		close(daemon->lock);
 }
 
+// A descriptor for each connection that the configuration allows, where the system does.
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int run(const char *conf_path)
 {
+	descriptors_raise();
 	struct daemon daemon = {.lock = -1, .control = {.conf_path = conf_path}};
 	int error = daemon_start(&daemon);
 	if (!error) {

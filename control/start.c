@@ -117,23 +117,6 @@ static struct ledger_conf ledger_conf_of(const struct conf *conf)
 	return of;
 }
 
-static int sources_tell(struct control *control)
-{
-	const struct conf *conf = control->conf;
-	char(*names)[64] = calloc(conf->n_thehive + 1, sizeof(*names));
-	const char **list = calloc(conf->n_thehive + 1, sizeof(*list));
-	int error = names && list ? 0 : -ENOMEM;
-	for (size_t i = 0; !error && i < conf->n_thehive; i++) {
-		snprintf(names[i], sizeof(names[i]), "thehive:%s", conf->thehive[i].name);
-		list[i] = names[i];
-	}
-	if (!error)
-		error = ledger_sources_set(control->ledger, list, conf->n_thehive);
-	free(names);
-	free(list);
-	return error;
-}
-
 int start_ledger(struct control *control)
 {
 	struct ledger_conf conf = ledger_conf_of(control->conf);
@@ -141,11 +124,6 @@ int start_ledger(struct control *control)
 	int error = ledger_open(control->base, &conf, control->protect, &control->ledger, message);
 	if (error) {
 		log_error("ledger: %s", message[0] ? message : strerror(-error));
-		return error;
-	}
-	error = sources_tell(control);
-	if (error) {
-		log_error("ledger: its sources could not be written: %s", strerror(-error));
 		return error;
 	}
 	struct list_state state;

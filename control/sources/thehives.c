@@ -17,7 +17,7 @@
 
 struct thehives {
 	size_t n;
-	struct thehive *list[];
+	struct thehive **list;
 };
 
 struct thehive *thehives_at(const struct thehives *hives, size_t index)
@@ -165,9 +165,66 @@ static void metrics_come(void *ctx, struct metrics_page *page)
 	}
 }
 
-static void metrics_bring(struct control *control, struct thehives *hives)
+// --- life
+
+static void hives_free(struct thehives *hives)
 {
-	metrics_collect(control->metrics, metrics_come, hives);
+	for (size_t i = 0; i < hives->n; i++)
+		thehive_free(hives->list[i]);
+	free(hives->list);
+	*hives = (struct thehives){0};
+}
+
+// What the ledger then shows as gone: the claims of every other source of this kind.
+static int sources_tell(struct control *control, const struct thehives *hives)
+{
+	const char **names = calloc(hives->n + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < hives->n; i++)
+		names[i] = thehive_source(hives->list[i]);
+	int error = ledger_sources_set(control->ledger, names, hives->n);
+	free(names);
+	return error;
+}
+
+// All that are configured, or none. What is wrong has been logged.
+static int hives_make(struct control *control, struct thehives *ret_hives)
+{
+	const struct conf *conf = control->conf;
+	struct thehives made = {.list = calloc(conf->n_thehive + 1, sizeof(*made.list))};
+	int error = made.list ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < conf->n_thehive; i++) {
+		char message[256] = "";
+		error = thehive_create(
+			control->base,
+			&conf->thehive[i],
+			control->ledger,
+			control->protect,
+			&made.list[i],
+			message
+		);
+		if (error)
+			log_error("%s", message);
+		else
+			made.n++;
+	}
+	if (!error) {
+		error = sources_tell(control, &made);
+		if (error)
+			log_error(
+				"the ledger's sources could not be written: %s", strerror(-error)
+			);
+	}
+	if (error)
+		hives_free(&made);
+	else
+		*ret_hives = made;
+	return error;
+}
+
+static void clients_bring(struct control *control, const struct thehives *hives)
+{
 	for (size_t i = 0; i < hives->n; i++)
 		metrics_client(
 			control->metrics,
@@ -176,58 +233,48 @@ static void metrics_bring(struct control *control, struct thehives *hives)
 		);
 }
 
-// --- life
-
 int start_thehives(struct control *control)
 {
-	const struct conf *conf = control->conf;
-	struct thehives *hives
-		= calloc(1, sizeof(*hives) + conf->n_thehive * sizeof(hives->list[0]));
+	struct thehives *hives = calloc(1, sizeof(*hives));
 	if (!hives)
 		return -ENOMEM;
 	control->thehives = hives;
-	for (size_t i = 0; i < conf->n_thehive; i++) {
-		char message[256] = "";
-		int error = thehive_create(
-			control->base,
-			&conf->thehive[i],
-			control->ledger,
-			control->protect,
-			&hives->list[i],
-			message
-		);
-		if (error) {
-			log_error("%s", message);
-			return error;
-		}
-		hives->n++;
-	}
-	int error = http_server_routes(control->server, thehives_routes, thehives_n_routes, hives);
+	int error = hives_make(control, hives);
+	if (error)
+		return error;
+	error = http_server_routes(control->server, thehives_routes, thehives_n_routes, hives);
 	if (error) {
 		log_error("routes of webhooks: %s", strerror(-error));
 		return error;
 	}
-	metrics_bring(control, hives);
+	metrics_collect(control->metrics, metrics_come, hives);
+	clients_bring(control, hives);
 	return 0;
 }
 
 void stop_thehives(struct control *control)
 {
 	struct thehives *hives = control->thehives;
-	for (size_t i = 0; hives && i < hives->n; i++)
-		thehive_free(hives->list[i]);
+	if (hives)
+		hives_free(hives);
 	free(hives);
 	control->thehives = NULL;
 }
 
+// Each is made anew, with its key read again, and begins with a full listing, as at a start: what
+// was under way is found by it.
 void reload_thehives(struct control *control, const struct conf *old)
 {
-	const struct conf *conf = control->conf;
-	bool same = conf->n_thehive == old->n_thehive;
-	for (size_t i = 0; same && i < conf->n_thehive; i++)
-		same = strcmp(conf->thehive[i].name, old->thehive[i].name) == 0
-			&& strcmp(conf->thehive[i].url, old->thehive[i].url) == 0;
-	// XXX: the running sources keep the configuration they began with, metrics their clients.
-	if (!same)
-		log_warning("control.thehive: a change needs a restart");
+	(void)old;
+	struct thehives made, *hives = control->thehives;
+	if (hives_make(control, &made)) {
+		log_error("control.thehive: not taken, what runs stays");
+		return;
+	}
+	for (size_t i = 0; i < hives->n; i++)
+		metrics_client_forget(control->metrics, thehive_client(hives->list[i], 0));
+	hives_free(hives);
+	*hives = made;
+	clients_bring(control, hives);
+	log_notice("control.thehive: %zu, all is read again", hives->n);
 }

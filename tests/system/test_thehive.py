@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -76,30 +77,39 @@ class Lab:
         os.chmod(path, 0o600)
         return path
 
-    def start(self, **thehive):
+    def configure(self, section=True, **thehive):
         self.conf |= thehive
         more = "".join(f"      {k}: {v}\n" for k, v in self.conf.items())
-        conf = self.write("stanch.yaml", f"""control:
+        return self.write("stanch.yaml", f"""control:
   state_dir: {self.dir}/state
   run_dir: {self.dir}/run
   listen: 127.0.0.1:{self.port}
-  http: {{max_connections: 4000, max_connections_per_address: 4000, hooks_per_second: 10000}}
   brakes: {{case_claims_per_minute: 100000}}
-  thehive:
+""" + (f"""  thehive:
     - name: soc
       url: {self.hive.url}
       key_file: {self.dir}/key
       organisation: soc
       webhook_token_file: {self.dir}/hook
-{more}""")
+{more}""" if section else ""))
+
+    def reload(self, section=True, **thehive):
+        self.configure(section, **thehive)
+        self.process.send_signal(signal.SIGHUP)
+
+    def logged(self):
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as log:
+            return log.read()
+
+    def start(self, **thehive):
+        conf = self.configure(**thehive)
         self.log = open(os.path.join(self.dir, "log"), "a", encoding="utf-8")
         self.process = subprocess.Popen([CONTROL, "--config", conf], stderr=self.log)
         wait_for("stanch-control to have listed everything", self.listed)
 
     def listed(self):
         if self.process.poll() is not None:
-            with open(os.path.join(self.dir, "log"), encoding="utf-8") as log:
-                raise AssertionError("stanch-control ended: " + log.read())
+            raise AssertionError("stanch-control ended: " + self.logged())
         try:
             return self.source()["reconciled"]
         except (OSError, http.client.HTTPException, IndexError):
@@ -235,6 +245,39 @@ class TheHiveSource(unittest.TestCase):
             self.assertTrue(lab.live("203.0.113.7", "203.0.113.8"))
         lab.wait_live("203.0.113.8")
         self.assertGreater(time.monotonic() - begun, 0.75)
+
+    def test_a_reload_takes_effect(self):
+        lab, hive = self.lab(5, max_pap="GREEN")
+        case, _ = lab.denied_case(pap=2)
+        lab.settled()
+        self.assertEqual(lab.claims(), {})
+        lab.reload(max_pap="AMBER")
+        lab.wait_live("203.0.113.7")
+        lab.write("key", "wrong")  # the key is read again as well
+        lab.reload()
+        wait_for("the wrong key shows", lambda: lab.logged().count("all is read again") == 2
+                 and not lab.source()["up"])
+        self.assertTrue(lab.live("203.0.113.7"))
+        os.unlink(os.path.join(lab.dir, "key"))
+        lab.reload()
+        wait_for("the missing key is told", lambda: "the running configuration stays" in lab.logged())
+        lab.write("key", "gateway-key")
+        lab.reload()
+        wait_for("all is listed", lab.listed)
+        hive.reopen(case)
+        lab.wait_live()
+        hive.close(case)
+        lab.wait_live("203.0.113.7")
+        lab.reload(section=False)  # removed: its claims stay and are shown
+        wait_for("the source is gone", lambda: lab.status()["counts"]["sources_gone"] == 1)
+        self.assertEqual(lab.status()["sources"], [])
+        self.assertTrue(lab.live("203.0.113.7"))
+        self.assertEqual(lab.post_hook("{}"), 401)
+        lab.reload()
+        wait_for("it is back", lambda: lab.status()["counts"]["sources_gone"] == 0)
+        wait_for("all is listed", lab.listed)
+        hive.reopen(case)
+        lab.wait_live()
 
     @both
     def test_what_is_read_as_no_ioc_ends_at_once(self, version):

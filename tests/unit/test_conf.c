@@ -58,7 +58,7 @@ static void test_defaults(void **state)
 	assert_int_equal(conf->brakes.shortest_prefix_v6, 32);
 	assert_int_equal(conf->brakes.case_claims_per_minute, 200);
 	assert_int_equal(conf->ledger.max_entries, 1000000);
-	assert_int_equal(conf->http.max_connections, 512);
+	assert_int_equal(conf->http.max_connections, 4096);
 	assert_int_equal(conf->n_thehive, 0);
 	assert_null(conf->f5xc);
 	conf_free(conf);
