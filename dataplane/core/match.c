@@ -198,6 +198,7 @@ static bool key_is_host(const struct match_key *k)
 // --- the lines of hosts
 
 struct host_place {
+	uint64_t hash;
 	uint32_t home; // line
 	uint32_t line;
 	unsigned place;
@@ -205,9 +206,19 @@ struct host_place {
 	bool room; // if not there: line and place are free
 };
 
+static uint32_t host_home(const struct match *m, uint64_t hash)
+{
+	return reduce(hash, m->host_lines);
+}
+
 static uint32_t host_line_after(const struct match *m, uint32_t line)
 {
 	return line + 1 == m->host_lines ? 0 : line + 1;
+}
+
+static unsigned host_reach(const struct match *m)
+{
+	return m->host_lines < HOST_REACH ? m->host_lines : HOST_REACH;
 }
 
 static uint32_t host_rule(uint32_t line, unsigned place)
@@ -219,37 +230,37 @@ static void host_line_look(
 	const struct match *m, uint32_t line, uint32_t addr, uint64_t meta, struct host_place *p
 )
 {
-	for (unsigned i = 0; i < HOST_KEYS; i++) {
-		uint32_t key = atomic_load_explicit(&m->hosts[line].keys[i], memory_order_relaxed);
+	unsigned free, equal = m->reader->host_look(&m->hosts[line], addr, &free);
 
-		if (key == addr && meta_linked(meta, i)) {
-			p->rule = host_rule(line, i);
-			p->line = line;
-			p->place = i;
-			return;
-		}
-		if (key == 0 && !p->room) {
-			p->room = true;
-			p->line = line;
-			p->place = i;
-		}
+	for (; equal; equal &= equal - 1) {
+		unsigned i = (unsigned)__builtin_ctz(equal);
+
+		if (!meta_linked(meta, i))
+			continue;
+		p->rule = host_rule(line, i);
+		return;
+	}
+	if (free && !p->room) {
+		p->room = true;
+		p->line = line;
+		p->place = (unsigned)__builtin_ctz(free);
 	}
 }
 
 static struct host_place host_place(const struct match *m, uint32_t addr)
 {
-	struct host_place p = {.rule = MATCH_NONE};
-	uint32_t line = reduce(m->reader->host_hash(m, addr), m->host_lines);
+	struct host_place p = {.hash = m->reader->host_hash(m, addr), .rule = MATCH_NONE};
+	uint32_t line = host_home(m, p.hash);
 	bool passed = true;
 
 	p.home = line;
-	for (unsigned i = 0; i < HOST_REACH && i < m->host_lines && (passed || !p.room); i++) {
+	for (unsigned i = 0; i < host_reach(m) && (passed || !p.room); i++) {
 		uint64_t meta = atomic_load_explicit(&m->hosts[line].meta, memory_order_acquire);
 
 		host_line_look(m, line, addr, meta, &p);
 		if (p.rule != MATCH_NONE)
 			return p;
-		passed = passed && meta_passed(meta);
+		passed = passed && (meta & meta_passed_bit(p.hash));
 		line = host_line_after(m, line);
 	}
 	return p;
@@ -263,21 +274,69 @@ static void meta_store(struct match *m, uint32_t line, unsigned place, uint8_t a
 	atomic_store_explicit(meta, meta_with(old, place, action, linked), memory_order_release);
 }
 
-// The lines from home on that are before this one: one rule more, or fewer, was sent on there.
-static void passed_change(struct match *m, uint32_t home, uint32_t line, uint64_t by)
+static void passed_set(struct match *m, uint32_t line, uint64_t bits, bool only)
 {
-	for (; home != line; home = host_line_after(m, home)) {
-		_Atomic(uint64_t) *meta = &m->hosts[home].meta;
-		uint64_t old = atomic_load_explicit(meta, memory_order_relaxed);
+	_Atomic(uint64_t) *meta = &m->hosts[line].meta;
+	uint64_t old = atomic_load_explicit(meta, memory_order_relaxed);
 
-		atomic_store_explicit(meta, old + by, memory_order_release);
+	if (only)
+		old &= ~META_PASSED_MASK;
+	atomic_store_explicit(meta, old | bits, memory_order_release);
+}
+
+// The hosts in the line `offset` behind `home`: a bit of each for every line that it passed, of the
+// first n from `home` on.
+static void passed_collect(
+	const struct match *m,
+	uint32_t home,
+	uint32_t offset,
+	uint64_t bits[static HOST_REACH],
+	uint32_t n
+)
+{
+	uint32_t at = (home + offset) % m->host_lines;
+	uint64_t meta = atomic_load_explicit(&m->hosts[at].meta, memory_order_relaxed);
+
+	for (unsigned i = 0; i < HOST_KEYS; i++) {
+		uint32_t key = atomic_load_explicit(&m->hosts[at].keys[i], memory_order_relaxed);
+		uint64_t hash;
+		uint32_t distance;
+
+		if (!meta_linked(meta, i))
+			continue;
+		hash = m->reader->host_hash(m, key);
+		distance = (at + m->host_lines - host_home(m, hash)) % m->host_lines;
+		for (uint32_t k = offset > distance ? offset - distance : 0; k < n && k < offset;
+		     k++)
+			bits[k] |= meta_passed_bit(hash);
 	}
+}
+
+// A host that was sent on is gone: what is still to be found behind each line that it passed.
+static void passed_renew(struct match *m, uint32_t home, uint32_t line)
+{
+	uint32_t n = (line + m->host_lines - home) % m->host_lines;
+	uint64_t bits[HOST_REACH] = {0};
+
+	for (uint32_t offset = 1; n && offset < n + host_reach(m) - 1; offset++) {
+		uint32_t before = (home + offset - 1) % m->host_lines;
+
+		// Nothing is sent on from there: nothing behind it has passed the lines before.
+		if (offset > n
+		    && !(atomic_load_explicit(&m->hosts[before].meta, memory_order_relaxed)
+			 & META_PASSED_MASK))
+			break;
+		passed_collect(m, home, offset, bits, n);
+	}
+	for (uint32_t k = 0; k < n; k++, home = host_line_after(m, home))
+		passed_set(m, home, bits[k], true);
 }
 
 static void host_link(struct match *m, const struct host_place *p, uint32_t addr, uint8_t action)
 {
 	match_filter_host_add(m, addr);
-	passed_change(m, p->home, p->line, META_PASSED);
+	for (uint32_t line = p->home; line != p->line; line = host_line_after(m, line))
+		passed_set(m, line, meta_passed_bit(p->hash), false);
 	meta_store(m, p->line, p->place, action, true);
 	atomic_store_explicit(&m->hosts[p->line].keys[p->place], addr, memory_order_release);
 }
@@ -290,7 +349,7 @@ static void host_unlink(struct match *m, uint32_t rule)
 	);
 
 	meta_store(m, line, rule % HOST_STRIDE, MATCH_INERT, false);
-	passed_change(m, reduce(m->reader->host_hash(m, addr), m->host_lines), line, -META_PASSED);
+	passed_renew(m, host_home(m, m->reader->host_hash(m, addr)), line);
 	match_filter_host_remove(m, addr);
 }
 

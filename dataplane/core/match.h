@@ -100,16 +100,16 @@ struct match_probe { // a key that the filters could not rule out
 // A burst of addresses in the middle of being looked up. Octets of the caller, touched by no one
 // else; need not be zeroed.
 struct match_burst {
-	// By match_push: what is looked up.
+	// By match_push: what is looked up, by family. about: position in order of pushing << 24 |
+	// protocol << 16 | port.
 	uint32_t n4, n6;
-	uint8_t at4[MATCH_BURST], at6[MATCH_BURST]; // position in order of pushing
-	uint8_t proto[MATCH_BURST]; // by position, as the following
-	uint16_t port[MATCH_BURST];
+	uint32_t about4[MATCH_BURST], about6[MATCH_BURST];
 	_Alignas(64) uint32_t v4[MATCH_BURST]; // host byte order
 	uint8_t v6[MATCH_BURST][16];
 	// By match_begin: what is left to look at.
 	unsigned n_hosts, n_probes;
 	uint32_t host_line[MATCH_BURST];
+	uint64_t host_passed[MATCH_BURST]; // bit that tells to go on
 	uint8_t host[MATCH_BURST]; // index into v4
 	uint8_t probe_at[MATCH_PROBES];
 	struct match_probe probes[MATCH_PROBES];
@@ -139,18 +139,17 @@ static inline void match_push(
 	uint16_t port
 )
 {
-	uint32_t n4 = b->n4, n6 = b->n6, at = n4 + n6;
+	uint32_t n4 = b->n4, n6 = b->n6;
+	uint32_t about = (n4 + n6) << 24 | (uint32_t)proto << 16 | port;
 
-	b->proto[at] = proto;
-	b->port[at] = port;
 	if (family == 4) {
-		b->at4[n4] = (uint8_t)at;
 		b->v4[n4] = (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16
 			| (uint32_t)addr[2] << 8 | addr[3];
+		b->about4[n4] = about;
 		b->n4 = n4 + 1;
 	} else {
-		b->at6[n6] = (uint8_t)at;
 		memcpy(b->v6[n6], addr, 16);
+		b->about6[n6] = about;
 		b->n6 = n6 + 1;
 	}
 }

@@ -201,8 +201,7 @@ void match_filter_add(struct match *m, const struct match_key *k)
 		filter6_add(m, k);
 		return;
 	}
-	if (!k->proto)
-		top_add(m, k);
+	top_add(m, k);
 	atomic_fetch_add_explicit(&m->wides4, 1, memory_order_release);
 	wide_add(m, addr4(k->addr) >> 8, wide_cells(k));
 }
@@ -214,8 +213,7 @@ void match_filter_remove(struct match *m, const struct match_key *k)
 	} else {
 		wide_remove(m, addr4(k->addr) >> 8, wide_cells(k));
 		atomic_fetch_sub_explicit(&m->wides4, 1, memory_order_release);
-		if (!k->proto)
-			top_remove(m, k);
+		top_remove(m, k);
 	}
 	if (k->proto)
 		atomic_fetch_sub_explicit(

@@ -227,16 +227,26 @@ static inline bool ports_used_any(const struct match *m, unsigned f)
 	return ports_used(m, f, PROTO_TCP) || ports_used(m, f, PROTO_UDP);
 }
 
+static inline unsigned about_at(uint32_t about)
+{
+	return about >> 24;
+}
+
+static inline uint8_t about_proto(uint32_t about)
+{
+	return (uint8_t)(about >> 16);
+}
+
 // `k` has the address and the family, and nothing else.
 static inline void
-port_probe(const struct match *m, struct match_burst *b, unsigned at, struct match_key k)
+port_probe(const struct match *m, struct match_burst *b, uint32_t about, struct match_key k)
 {
-	if (!ports_used(m, family_index(k.family), b->proto[at]))
+	if (!ports_used(m, family_index(k.family), about_proto(about)))
 		return;
 	k.prefix_len = k.family == 6 ? 128 : 32;
-	k.proto = b->proto[at];
-	k.port = b->port[at];
-	probe_add(m, b, at, &k);
+	k.proto = about_proto(about);
+	k.port = (uint16_t)about;
+	probe_add(m, b, about_at(about), &k);
 }
 
 static inline void length_probe(
@@ -254,19 +264,19 @@ static inline void length_probe(
 	probe_add(m, b, at, &k);
 }
 
-static void wide_probe(const struct match *m, struct match_burst *b, unsigned i)
+static void wide_probe(const struct match *m, struct match_burst *b, unsigned i, uint32_t tops)
 {
-	uint32_t addr = b->v4[i];
+	uint32_t addr = b->v4[i], about = b->about4[i], lengths = tops & ~HOST_BIT;
 	struct match_key k = {.family = 4};
-	uint32_t lengths = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
 
 	addr4_put(k.addr, addr);
 	probes_room(m, b, 33);
-	port_probe(m, b, b->at4[i], k);
-	if (lengths & HOST_BIT)
-		length_probe(m, b, b->at4[i], k, 32);
-	for (lengths &= ~HOST_BIT; lengths; lengths &= lengths - 1)
-		length_probe(m, b, b->at4[i], k, (unsigned)__builtin_ctz(lengths));
+	if (tops & HOST_BIT) {
+		port_probe(m, b, about, k);
+		length_probe(m, b, about_at(about), k, 32);
+	}
+	for (; lengths; lengths &= lengths - 1)
+		length_probe(m, b, about_at(about), k, (unsigned)__builtin_ctz(lengths));
 }
 
 static inline uint64_t range(unsigned from, unsigned to)
@@ -303,15 +313,16 @@ static inline uint64_t class_lengths(const struct match *m, uint8_t classes, uin
 static void classes_probe(
 	const struct match *m,
 	struct match_burst *b,
-	unsigned at,
+	uint32_t about,
 	const struct match_key *k,
 	uint8_t classes
 )
 {
+	unsigned at = about_at(about);
 	uint64_t high, low = class_lengths(m, classes, &high);
 
 	if (classes & 1u << CLASS_PORTS)
-		port_probe(m, b, at, *k);
+		port_probe(m, b, about, *k);
 	for (; high; high &= high - 1)
 		length_probe(m, b, at, *k, 65 + (unsigned)__builtin_ctzll(high));
 	for (; low; low &= low - 1)
@@ -321,14 +332,14 @@ static void classes_probe(
 static void
 probe6(const struct match *m, struct match_burst *b, unsigned i, uint32_t tops, uint32_t rest)
 {
-	unsigned at = b->at6[i];
+	unsigned at = about_at(b->about6[i]);
 	struct match_key k = {.family = 6};
 	uint32_t shorts = rest >> 8;
 
 	memcpy(k.addr, b->v6[i], 16);
 	probes_room(m, b, 129);
 	if (rest & 255)
-		classes_probe(m, b, at, &k, (uint8_t)rest);
+		classes_probe(m, b, b->about6[i], &k, (uint8_t)rest);
 	for (; shorts; shorts &= shorts - 1)
 		length_probe(m, b, at, k, SHORT_MIN + (unsigned)__builtin_ctz(shorts));
 	for (; tops; tops &= tops - 1)
@@ -382,9 +393,11 @@ static void begin4(const struct match *m, struct match_burst *b)
 	unsigned n = near_filter(m, b, near);
 
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t line = reduce(host_hash(m, b->v4[near[i]]), m->host_lines);
+		uint64_t hash = host_hash(m, b->v4[near[i]]);
+		uint32_t line = reduce(hash, m->host_lines);
 
 		__builtin_prefetch(&m->hosts[line]);
+		b->host_passed[i] = meta_passed_bit(hash);
 		b->host[i] = (uint8_t)near[i];
 		b->host_line[i] = line;
 	}
@@ -392,8 +405,12 @@ static void begin4(const struct match *m, struct match_burst *b)
 	if (!n || !atomic_load_explicit(&m->wides4, memory_order_acquire))
 		return;
 	for (unsigned i = 0; i < n; i++) {
-		if (bit_of(m->wide, b->v4[near[i]] >> 8))
-			wide_probe(m, b, near[i]);
+		uint32_t addr = b->v4[near[i]];
+		uint32_t tops = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
+
+		// The smaller table first: in a list of hosts it is nearly empty.
+		if (tops && bit_of(m->wide, addr >> 8))
+			wide_probe(m, b, near[i], tops);
 	}
 }
 
@@ -425,10 +442,16 @@ static inline void host_run(const struct match *m, struct match_burst *b, unsign
 
 			if (!action)
 				continue;
-			hit_offer(b, b->at4[b->host[i]], action, 32, line * HOST_STRIDE + place);
+			hit_offer(
+				b,
+				about_at(b->about4[b->host[i]]),
+				action,
+				32,
+				line * HOST_STRIDE + place
+			);
 			return;
 		}
-		if (!meta_passed(meta))
+		if (!(meta & b->host_passed[i]))
 			return;
 		line = line + 1 == m->host_lines ? 0 : line + 1;
 	}
@@ -454,10 +477,11 @@ static bool host_has_port(const struct match *m, const struct match_key *host)
 
 static void port_unknown(const struct match *m, struct match_burst *b, unsigned i)
 {
-	unsigned f = i >= b->n4, at = f ? b->at6[i - b->n4] : b->at4[i];
+	unsigned f = i >= b->n4;
+	uint32_t about = f ? b->about6[i - b->n4] : b->about4[i];
 	struct match_key k = {.family = f ? 6 : 4};
 
-	if (b->proto[at])
+	if (about_proto(about))
 		return;
 	if (f)
 		memcpy(k.addr, b->v6[i - b->n4], 16);
@@ -465,8 +489,8 @@ static void port_unknown(const struct match *m, struct match_burst *b, unsigned 
 		addr4_put(k.addr, b->v4[i]);
 	if (!host_has_port(m, &k))
 		return;
-	hit_offer(b, at, MATCH_INERT, 0, MATCH_NONE);
-	b->hit[at].port_rule = true;
+	hit_offer(b, about_at(about), MATCH_INERT, 0, MATCH_NONE);
+	b->hit[about_at(about)].port_rule = true;
 }
 
 // Fragments, mostly: seldom enough to look at them one by one.
@@ -493,6 +517,12 @@ static uint64_t host_hash_slow(const struct match *m, uint32_t addr)
 	return host_hash(m, addr);
 }
 
+static unsigned host_look(const struct host_line *l, uint32_t addr, unsigned *ret_free)
+{
+	*ret_free = keys_equal(l, 0);
+	return keys_equal(l, addr);
+}
+
 static uint64_t key_hash_slow(const struct match *m, const struct match_key *key)
 {
 	return key_hash(m, key);
@@ -501,6 +531,7 @@ static uint64_t key_hash_slow(const struct match *m, const struct match_key *key
 const struct match_reader READER(MATCH_VARIANT) = {
 	.name = TEXT(MATCH_VARIANT),
 	.host_hash = host_hash_slow,
+	.host_look = host_look,
 	.key_hash = key_hash_slow,
 	.begin = begin,
 	.end = end,

@@ -6,18 +6,19 @@
 //   near[], wide[]   IPv4, a bit for each /24: something lies in it or covers it; and, in wide,
 //                    something other than a host in `hosts`
 //   hosts[]          lines of 14 IPv4 hosts, found by a keyed hash of the address:
-//                      key 0 … key 13 | meta: 2 bits action and 1 bit linked for each, passed
+//                      key 0 … key 13 | meta: 2 bits action and 1 bit linked for each; passed
 //   lines[]          lines of 7 rules of any kind, found by a keyed hash of the whole key:
 //                      signature, index + 1 | … | passed
 //   rules[]          those rules' keys and actions
 //   tops[family][]   for each value of the first 16 bits: which prefix lengths up to /31 to try
-//                    (and bit 0: IPv4 hosts that are in `lines`)
+//                    (and bit 0: IPv4 hosts that are in `lines`, and ports)
 //   shorts6[]        IPv6, by a hash of the first 32 bits: which lengths from /32 to /47
 //   classes6[]       IPv6, by a hash of the first 48 bits: which classes of lengths from /48
 //   heads[], ports[] chains of the rules with a port, by address: for fragments without ports
 //
-// A line that is full sends on to the next; `passed` counts the rules behind it that were sent on,
-// and a reader goes on while it is not zero. Nothing moves: a rule stays where it was put.
+// A line that is full sends on to the next. `passed` tells a reader whether to go on: of rules, how
+// many there are behind this line; of hosts, a bit for each of 22 parts of the hashes of those that
+// are there. Nothing moves: a rule stays where it was put.
 // A host that finds no room in HOST_REACH lines, and 0.0.0.0 (key 0 is "free"), go to `lines`.
 //
 // Order of stores: filters, then the rule, when it comes; the rule, then filters, when it goes. A
@@ -37,7 +38,7 @@
 
 #define HOST_KEYS MATCH_LINE_RULES
 #define HOST_STRIDE 16
-#define HOST_REACH 8
+#define HOST_REACH 16
 #define HOST_LOAD_10 96 // tenths of a host a line at half of the capacity
 #define RULE_SLOTS 7
 #define RULE_LOAD 6 // rules a line when full
@@ -48,7 +49,7 @@
 #define SHORT_MIN 32
 #define SHORT_LENGTHS 16
 #define CLASS_MIN 48
-#define HOST_BIT 1u // in tops[0]: a host in `lines`
+#define HOST_BIT 1u // in tops[0]: a host in `lines`, with a port or without
 
 enum length_class {
 	CLASS_128,
@@ -95,6 +96,7 @@ struct port_rule {
 struct match_reader {
 	const char *name;
 	uint64_t (*host_hash)(const struct match *, uint32_t addr);
+	unsigned (*host_look)(const struct host_line *, uint32_t addr, unsigned *ret_free);
 	uint64_t (*key_hash)(const struct match *, const struct match_key *);
 	void (*begin)(const struct match *, struct match_burst *);
 	void (*end)(const struct match *, struct match_burst *);
@@ -210,11 +212,16 @@ static inline uint64_t meta_with(uint64_t meta, unsigned place, uint8_t action, 
 		| (uint64_t)linked << (2 * HOST_KEYS + place);
 }
 
-#define META_PASSED ((uint64_t)1 << 3 * HOST_KEYS)
+#define META_PASSED_SHIFT (3 * HOST_KEYS)
+#define META_PASSED_BITS (64 - META_PASSED_SHIFT)
+#define META_PASSED_MASK (~(uint64_t)0 << META_PASSED_SHIFT)
 
-static inline bool meta_passed(uint64_t meta)
+// The bit of a host with this hash.
+static inline uint64_t meta_passed_bit(uint64_t hash)
 {
-	return meta >= META_PASSED;
+	uint32_t part = (uint32_t)((hash >> 32 & 0xffff) * META_PASSED_BITS >> 16);
+
+	return (uint64_t)1 << (META_PASSED_SHIFT + part);
 }
 
 // --- where to look

@@ -39,10 +39,6 @@
 #define ROUNDS 7
 #define PROTO_TCP 6
 
-struct query {
-	uint8_t addr[16];
-};
-
 struct bench {
 	uint8_t family;
 	bool mixed, clustered;
@@ -50,7 +46,8 @@ struct bench {
 	unsigned hit_percent;
 	struct match_key *keys;
 	struct match *match;
-	struct query *queries;
+	uint8_t *queries; // network byte order, one behind the other
+	size_t stride;
 	uint32_t *queries4; // host byte order, for peers that want it so
 	uint32_t *prefixes6; // where IPv6 is in use
 	bool used[129]; // lengths
@@ -206,12 +203,18 @@ static bool denied(const struct bench *b, const uint8_t addr[16])
 	return hit.actions;
 }
 
+static const uint8_t *query(const struct bench *b, uint32_t i)
+{
+	return &b->queries[i * b->stride];
+}
+
 static void queries_make(struct bench *b)
 {
-	b->queries = rte_malloc(NULL, QUERIES * sizeof(*b->queries), 64);
+	b->stride = b->family == 4 ? 4 : 16;
+	b->queries = rte_malloc(NULL, QUERIES * b->stride + 16, 64);
 	b->queries4 = rte_malloc(NULL, QUERIES * sizeof(*b->queries4), 64);
 	for (uint32_t i = 0; i < QUERIES; i++) {
-		uint8_t *addr = b->queries[i].addr;
+		uint8_t addr[16];
 
 		if (draw() % 100 < b->hit_percent) {
 			const struct match_key *k = &b->keys[draw() % b->n];
@@ -229,8 +232,8 @@ static void queries_make(struct bench *b)
 					break;
 			}
 		}
-		if (b->family == 4)
-			b->queries4[i] = get4(addr);
+		b->queries4[i] = get4(addr);
+		memcpy(&b->queries[i * b->stride], addr, b->stride);
 	}
 }
 
@@ -253,7 +256,7 @@ static uint64_t ours_run(const struct bench *b, uint32_t from, uint32_t n)
 
 		match_clear(burst);
 		for (unsigned k = 0; k < BURST; k++)
-			match_push(burst, b->family, b->queries[i + k].addr, PROTO_TCP, 443);
+			match_push(burst, b->family, query(b, i + k), PROTO_TCP, 443);
 		match_begin(b->match, burst);
 		if (begun - ended > DEPTH)
 			hits += burst_finish(b, &bursts[ended++ % (DEPTH + 1)]);
@@ -331,7 +334,7 @@ static uint64_t hash_run_one(const struct bench *b, uint32_t from, uint32_t n)
 		uint64_t mask_of_hits = 0;
 
 		for (unsigned k = 0; k < BURST; k++)
-			keys[k] = b->queries[i + k].addr;
+			keys[k] = query(b, i + k);
 		rte_hash_lookup_bulk_data(b->hash, keys, BURST, &mask_of_hits, data);
 		hits += (uint64_t)__builtin_popcountll(mask_of_hits);
 	}
@@ -361,7 +364,7 @@ static uint64_t hash_run_lengths(const struct bench *b, uint32_t from, uint32_t 
 					: bits == 128	  ? ~(uint64_t)0
 							  : ~(~(uint64_t)0 >> (bits - 64));
 
-				memcpy(words, b->queries[i + k].addr, 16);
+				memcpy(words, query(b, i + k), 16);
 				words[0] &= rte_cpu_to_be_64(high);
 				words[1] &= rte_cpu_to_be_64(low);
 				memcpy(at[k].addr, words, 16);

@@ -19,6 +19,7 @@
 #define RULES 600
 #define ROUNDS 12000
 #define CHANGES 8
+#define COLLIDING 60
 #define PROTO_TCP 6
 #define PROTO_UDP 17
 
@@ -43,6 +44,7 @@ struct model {
 };
 
 static uint64_t state;
+static uint8_t colliding[COLLIDING][4];
 
 static uint32_t below(uint32_t n)
 {
@@ -58,7 +60,7 @@ static void mask(uint8_t addr[16], unsigned bits)
 		addr[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
 }
 
-// Near a few trunks, or in one of three dense networks.
+// Near a few trunks, in one of a few dense networks, or in one crowded line.
 static void address_draw(uint8_t family, uint8_t addr[16])
 {
 	static const uint8_t trunks[4][16] = {
@@ -70,6 +72,10 @@ static void address_draw(uint8_t family, uint8_t addr[16])
 	unsigned bits = family == 4 ? 32 : 128, leave = below(bits + bits / 2);
 
 	memset(addr, 0, 16);
+	if (family == 4 && below(3) == 0) {
+		memcpy(addr, colliding[below(COLLIDING)], 4);
+		return;
+	}
 	memcpy(addr, trunks[below(4)], bits / 8);
 	if (below(3) == 0)
 		addr[bits / 8 - 1] = (uint8_t)below(256);
@@ -312,6 +318,7 @@ int main(int argc, char **argv)
 				match_unmap(m.match);
 			m.n = m.n_gone = 0;
 			m.match = match_map(RULES, key);
+			match_collide(RULES, key, colliding, COLLIDING);
 			m.max = RULES >> 2 * below(4);
 		}
 		round_run(&m);
