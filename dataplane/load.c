@@ -15,8 +15,12 @@
 
 #define STALE_S (30 * 24 * 3600)
 
+#define AHEAD 8 // entries whose memory has been asked for before they are put
+
 struct loading {
 	struct set *set;
+	struct entry ahead[AHEAD];
+	size_t read, put; // entries so far
 	struct exception *exceptions;
 	size_t n, room;
 	int error; // of the first put that failed: list_load goes on to the previous pair
@@ -47,22 +51,41 @@ static int load_exception(void *ctx, const struct exception *e)
 	return 0;
 }
 
-static int load_put(void *ctx, const struct entry *e)
+static int load_put_until(struct loading *l, size_t n)
 {
-	struct loading *l = ctx;
-	int r = set_load_put(l->set, e);
+	int r = 0;
 
+	for (; l->put < n && r == 0; l->put++)
+		r = set_load_put(l->set, &l->ahead[l->put % AHEAD]);
 	if (r < 0 && !l->error)
 		l->error = r;
 	return r;
 }
 
-static int load_remove(void *ctx, const struct indicator *n)
+// In a long list each entry lies somewhere else: reading on while the memory answers saves half of
+// the time.
+static int load_put(void *ctx, const struct entry *e)
 {
 	struct loading *l = ctx;
 
-	set_load_remove(l->set, n);
+	if (l->read - l->put == AHEAD) {
+		int r = load_put_until(l, l->put + 1);
+
+		if (r < 0)
+			return r;
+	}
+	l->ahead[l->read++ % AHEAD] = *e;
+	set_load_prefetch(l->set, e);
 	return 0;
+}
+
+static int load_remove(void *ctx, const struct indicator *n)
+{
+	struct loading *l = ctx;
+	int r = load_put_until(l, l->read);
+
+	set_load_remove(l->set, n);
+	return r;
 }
 
 static int load_reset(void *ctx)
@@ -70,6 +93,7 @@ static int load_reset(void *ctx)
 	struct loading *l = ctx;
 
 	l->n = 0;
+	l->put = l->read;
 	set_load_reset(l->set);
 	return 0;
 }
@@ -78,8 +102,10 @@ static int load_reset(void *ctx)
 static int load_check(void *ctx, const struct list_state *state)
 {
 	struct loading *l = ctx;
-	int r = set_exceptions(l->set, l->exceptions, l->n);
+	int r = load_put_until(l, l->read);
 
+	if (r == 0)
+		r = set_exceptions(l->set, l->exceptions, l->n);
 	if (r == 0)
 		r = set_load_complete(l->set, state);
 	if (r < 0 && r != -EILSEQ && !l->error)

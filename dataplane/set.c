@@ -634,6 +634,11 @@ int set_load_put(struct set *s, const struct entry *e)
 	return table_put(s->table, e, false);
 }
 
+void set_load_prefetch(const struct set *s, const struct entry *e)
+{
+	table_prefetch(s->table, &e->indicator);
+}
+
 // No worker runs yet: grace comes at once, and there are no denials to drain.
 static void load_recycle(struct set *s)
 {

@@ -126,6 +126,7 @@ void set_sync_abort(struct set *); // fine also when none is under way; what set
 
 // Loading, before the first worker starts. -ENOSPC, -ENOMEM; removing what is not there is fine.
 int set_load_put(struct set *, const struct entry *);
+void set_load_prefetch(const struct set *, const struct entry *); // one that will be put soon
 void set_load_remove(struct set *, const struct indicator *);
 void set_load_reset(struct set *); // entries and exceptions
 // What was put is this list; -EILSEQ where it is not.

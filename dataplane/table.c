@@ -29,14 +29,23 @@ enum record_flags {
 	RECORD_TIMED = 16, // in the wheel of ends
 };
 
+// All that most entries have; a synchronisation and a scrub have numbers.
+struct slot {
+	uint8_t flags;
+	uint8_t mark; // the synchronisation that named it last
+	uint8_t walk; // the scrub that met it last
+};
+
+#define SLOTS_AT_ONCE 8 // that slot_next looks at: three words
+
+_Static_assert(SLOTS_AT_ONCE * sizeof(struct slot) == 3 * sizeof(uint64_t), "slot_next");
+
 struct table {
 	struct match *match;
 	void *memory; // of the match
 	uint32_t capacity; // of the match
 	uint32_t rules; // its indices are below
-	uint8_t *flags; // by slot, as marks and walks: few octets for most entries
-	uint8_t *marks; // number of the synchronisation that named it last
-	uint8_t *walks; // number of the scrub that met it last
+	struct slot *slots;
 	struct record *records;
 	struct table_hits *hits; // of rules
 	struct ends *ends; // of rules: a name's end changes nothing on the wire
@@ -54,10 +63,10 @@ static size_t slots_of(const struct table *t)
 	return (size_t)t->rules + t->capacity;
 }
 
-// Room for whole words of them.
-static size_t octets_of(const struct table *t)
+// In octets; slot_next reads whole words.
+static size_t slots_size(const struct table *t)
 {
-	return (slots_of(t) + 7) & ~(size_t)7;
+	return (slots_of(t) + SLOTS_AT_ONCE) * sizeof(struct slot);
 }
 
 int table_create(
@@ -84,12 +93,10 @@ int table_create(
 	match_hot(t->match, &hot, &hot_size);
 	pages_huge(hot, hot_size);
 	t->rules = match_rules(t->match);
-	t->flags = pages_map(octets_of(t));
-	t->marks = pages_map(octets_of(t));
-	t->walks = pages_map(octets_of(t));
+	t->slots = pages_map(slots_size(t));
 	t->records = pages_map(slots_of(t) * sizeof(*t->records));
 	t->hits = pages_map(t->rules * sizeof(*t->hits));
-	if (!t->flags || !t->marks || !t->walks || !t->records || !t->hits)
+	if (!t->slots || !t->records || !t->hits)
 		goto fail;
 	if ((r = ends_create(t->rules, now.boot_ms, &t->ends)) < 0
 	    || (r = grace_create(t->match, qsbr, &t->grace)) < 0
@@ -111,9 +118,7 @@ void table_free(struct table *t)
 	ends_free(t->ends);
 	pages_unmap(t->hits, t->rules * sizeof(*t->hits));
 	pages_unmap(t->records, slots_of(t) * sizeof(*t->records));
-	pages_unmap(t->walks, octets_of(t));
-	pages_unmap(t->marks, octets_of(t));
-	pages_unmap(t->flags, octets_of(t));
+	pages_unmap(t->slots, slots_size(t));
 	pages_unmap(t->memory, match_size(t->capacity));
 	free(t);
 }
@@ -147,7 +152,7 @@ uint32_t table_names_room(const struct table *t)
 
 static struct record record_get(const struct table *t, uint32_t slot)
 {
-	if (t->flags[slot] & RECORD_PLAIN)
+	if (t->slots[slot].flags & RECORD_PLAIN)
 		return (struct record){.enforce_until = UNTIL_FOREVER, .enforce_due = INT64_MAX};
 	return t->records[slot];
 }
@@ -159,10 +164,10 @@ static bool record_is_plain(const struct record *r)
 
 static void record_set(struct table *t, uint32_t slot, const struct record *r)
 {
-	t->flags[slot] &= (uint8_t)~RECORD_PLAIN;
-	t->flags[slot] |= RECORD_USED;
+	t->slots[slot].flags &= (uint8_t)~RECORD_PLAIN;
+	t->slots[slot].flags |= RECORD_USED;
 	if (record_is_plain(r))
-		t->flags[slot] |= RECORD_PLAIN;
+		t->slots[slot].flags |= RECORD_PLAIN;
 	else
 		t->records[slot] = *r;
 }
@@ -184,7 +189,7 @@ uint32_t table_find(const struct table *t, const struct indicator *n)
 	key_from_indicator(n, &key);
 	index = match_find(t->match, &key);
 	// A rule without a record is the scrub's to clear away, not an entry.
-	if (index == MATCH_NONE || !(t->flags[index] & RECORD_USED))
+	if (index == MATCH_NONE || !(t->slots[index].flags & RECORD_USED))
 		return SLOT_NONE;
 	return index;
 }
@@ -215,12 +220,12 @@ struct digest table_hash(const struct table *t, uint32_t slot)
 
 static bool is_marked(const struct table *t, uint32_t slot)
 {
-	return t->marking && t->marks[slot] == t->mark;
+	return t->marking && t->slots[slot].mark == t->mark;
 }
 
 static bool is_walked(const struct table *t, uint32_t slot)
 {
-	return t->walking && t->walks[slot] == t->walk;
+	return t->walking && t->slots[slot].walk == t->walk;
 }
 
 static void sum_add(struct table_sum *sum, struct digest hash)
@@ -239,7 +244,7 @@ static void account_in(struct table *t, uint32_t slot, struct digest hash)
 {
 	sum_add(&t->all, hash);
 	if (t->marking) {
-		t->marks[slot] = t->mark;
+		t->slots[slot].mark = t->mark;
 		sum_add(&t->marked, hash);
 	}
 	if (is_walked(t, slot))
@@ -301,12 +306,12 @@ uint8_t table_action_of(const struct table *t, const struct entry *e)
 // Most entries were never in the wheel: theirs is not touched.
 static void end_set(struct table *t, uint32_t rule, int64_t due)
 {
-	if (due == ENDS_NEVER && !(t->flags[rule] & RECORD_TIMED))
+	if (due == ENDS_NEVER && !(t->slots[rule].flags & RECORD_TIMED))
 		return;
 	ends_set(t->ends, rule, due);
-	t->flags[rule] &= (uint8_t)~RECORD_TIMED;
+	t->slots[rule].flags &= (uint8_t)~RECORD_TIMED;
 	if (due != ENDS_NEVER)
-		t->flags[rule] |= RECORD_TIMED;
+		t->slots[rule].flags |= RECORD_TIMED;
 }
 
 // The action by the record, one store; with hold_back a weaker one waits.
@@ -323,10 +328,10 @@ static void settle_action(struct table *t, uint32_t rule, bool hold_back)
 		due = r.monitor_due;
 	end_set(t, rule, due);
 	if (want < is && hold_back) {
-		t->flags[rule] |= RECORD_HELD;
+		t->slots[rule].flags |= RECORD_HELD;
 		return;
 	}
-	t->flags[rule] &= (uint8_t)~RECORD_HELD;
+	t->slots[rule].flags &= (uint8_t)~RECORD_HELD;
 	if (want != is)
 		match_action_set(t->match, rule, want);
 }
@@ -360,10 +365,9 @@ static int slot_add(struct table *t, const struct entry *e)
 		if (r < 0)
 			return r;
 	}
-	record_set(t, index, &made);
 	// New while a walk is under way: counted as met at once, wherever the walk is.
-	t->walks[index] = t->walking ? t->walk : 0;
-	t->marks[index] = 0;
+	t->slots[index] = (struct slot){.walk = t->walking ? t->walk : 0};
+	record_set(t, index, &made);
 	if (table_matched(t, index))
 		settle_action(t, index, false);
 	account_in(t, index, entry_hash(e));
@@ -384,10 +388,10 @@ int table_put(struct table *t, const struct entry *e, bool hold_back)
 		r = record_make(t, e);
 		record_set(t, slot, &r);
 		account_in(t, slot, entry_hash(e));
-	} else if (t->marking && t->marks[slot] != t->mark) {
+	} else if (t->marking && t->slots[slot].mark != t->mark) {
 		// The same record: its deadlines were made when it came, and a clock that
 		// stepped since moves nothing.
-		t->marks[slot] = t->mark;
+		t->slots[slot].mark = t->mark;
 		sum_add(&t->marked, entry_hash(e));
 	}
 	if (table_matched(t, slot))
@@ -395,13 +399,28 @@ int table_put(struct table *t, const struct entry *e, bool hold_back)
 	return 0;
 }
 
+void table_prefetch(const struct table *t, const struct indicator *n)
+{
+	struct match_key key;
+	uint32_t likely;
+
+	if (n->kind == INDICATOR_NAME)
+		return;
+	key_from_indicator(n, &key);
+	likely = match_prefetch(t->match, &key);
+	if (likely == MATCH_NONE)
+		return;
+	__builtin_prefetch(&t->slots[likely], 1);
+	__builtin_prefetch(&t->slots[likely + MATCH_LINE_RULES - 1], 1);
+}
+
 static void slot_reset(struct table *t, uint32_t slot)
 {
-	if (t->flags[slot] & RECORD_HIT)
+	if (t->slots[slot].flags & RECORD_HIT)
 		t->hits[slot] = (struct table_hits){0};
 	if (table_matched(t, slot))
 		end_set(t, slot, ENDS_NEVER);
-	t->flags[slot] = t->marks[slot] = t->walks[slot] = 0;
+	t->slots[slot] = (struct slot){0};
 }
 
 void table_remove(struct table *t, uint32_t slot)
@@ -418,18 +437,20 @@ void table_remove(struct table *t, uint32_t slot)
 
 static bool slot_used(const struct table *t, uint32_t slot)
 {
-	return t->flags[slot] & RECORD_USED;
+	return t->slots[slot].flags & RECORD_USED;
 }
 
 // The next slot from here on that holds an entry; slots_of: none.
 static uint32_t slot_next(const struct table *t, uint32_t slot)
 {
 	uint32_t end = (uint32_t)slots_of(t);
-	uint64_t word;
+	uint64_t words[3];
 
 	while (slot < end && !slot_used(t, slot)) {
-		memcpy(&word, &t->flags[slot & ~7u], sizeof(word));
-		slot = word ? slot + 1 : (slot | 7) + 1;
+		uint32_t first = slot & ~(SLOTS_AT_ONCE - 1u);
+
+		memcpy(words, &t->slots[first], sizeof(words));
+		slot = words[0] | words[1] | words[2] ? slot + 1 : first + SLOTS_AT_ONCE;
 	}
 	return slot < end ? slot : end;
 }
@@ -456,7 +477,7 @@ void table_hit(
 	match_rule_key(t->match, rule, &is);
 	if (!key_equal(&is, key))
 		return;
-	t->flags[rule] |= RECORD_HIT;
+	t->slots[rule].flags |= RECORD_HIT;
 	h = &t->hits[rule];
 	h->packets += packets;
 	h->bytes += bytes;
@@ -475,7 +496,7 @@ static void end_due(void *ctx, uint32_t rule)
 	struct table *t = ctx;
 
 	if (slot_used(t, rule))
-		settle_action(t, rule, t->flags[rule] & RECORD_HELD);
+		settle_action(t, rule, t->slots[rule].flags & RECORD_HELD);
 }
 
 void table_tick(struct table *t, struct table_time now)
@@ -501,7 +522,7 @@ void table_ends_hold(struct table *t, bool hold)
 		r.monitor_due = due_of(t, r.monitor_until);
 		record_set(t, slot, &r);
 		if (table_matched(t, slot))
-			settle_action(t, slot, t->flags[slot] & RECORD_HELD);
+			settle_action(t, slot, t->slots[slot].flags & RECORD_HELD);
 	}
 }
 
@@ -518,18 +539,20 @@ void table_poll(struct table *t, bool drained)
 // --- marks
 
 // Numbers come round: those of long ago go first. What is zero stays untouched.
-static void octets_clear(uint8_t *octets, size_t n)
+static void numbers_clear(struct table *t, bool marks)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (octets[i])
-			octets[i] = 0;
+	for (size_t i = 0; i < slots_of(t); i++) {
+		uint8_t *number = marks ? &t->slots[i].mark : &t->slots[i].walk;
+
+		if (*number)
+			*number = 0;
 	}
 }
 
 void table_mark_begin(struct table *t)
 {
 	if (++t->mark == 0) {
-		octets_clear(t->marks, slots_of(t));
+		numbers_clear(t, true);
 		t->mark = 1;
 	}
 	t->marking = true;
@@ -563,7 +586,7 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 	for (; slots && (slot = slot_next(t, slot)) < slots_of(t); slot++, slots--) {
 		if (!table_marked(t, slot))
 			table_remove(t, slot);
-		else if (t->flags[slot] & RECORD_HELD)
+		else if (t->slots[slot].flags & RECORD_HELD)
 			settle_action(t, slot, false);
 	}
 	*from = slot_next(t, slot);
@@ -575,7 +598,7 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 void table_walk_begin(struct table *t)
 {
 	if (++t->walk == 0) {
-		octets_clear(t->walks, slots_of(t));
+		numbers_clear(t, false);
 		t->walk = 1;
 	}
 	t->walking = true;
@@ -594,9 +617,9 @@ struct table_sum table_walked(const struct table *t)
 
 static void walk_meet(struct table *t, uint32_t slot)
 {
-	if (t->walks[slot] == t->walk)
+	if (t->slots[slot].walk == t->walk)
 		return;
-	t->walks[slot] = t->walk;
+	t->slots[slot].walk = t->walk;
 	sum_add(&t->walked, table_hash(t, slot));
 }
 
@@ -611,7 +634,7 @@ enum table_fault table_walk_rule(struct table *t, uint32_t rule)
 		return FAULT_UNKNOWN;
 	walk_meet(t, rule);
 	// The wheel lets an end take effect up to a tick late.
-	if (!(t->flags[rule] & RECORD_HELD) && action != action_of(t, rule, now)
+	if (!(t->slots[rule].flags & RECORD_HELD) && action != action_of(t, rule, now)
 	    && action != action_of(t, rule, now - ENDS_TICK_MS))
 		return FAULT_ACTION;
 	match_rule_key(t->match, rule, &key);
@@ -659,9 +682,9 @@ static int rule_relink(struct table *t, uint32_t old)
 	if (error < 0)
 		return error;
 	record_set(t, rule, &r);
-	t->flags[rule] |= t->flags[old] & RECORD_HIT;
-	t->marks[rule] = t->marks[old];
-	if (t->flags[old] & RECORD_HIT)
+	t->slots[rule].flags |= t->slots[old].flags & RECORD_HIT;
+	t->slots[rule].mark = t->slots[old].mark;
+	if (t->slots[old].flags & RECORD_HIT)
 		t->hits[rule] = t->hits[old];
 	slot_reset(t, old);
 	settle_action(t, rule, false);

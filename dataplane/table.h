@@ -5,7 +5,7 @@
 //
 //   slot 0 … rules − 1         a rule of the match, by its index: networks and ports
 //   slot rules …               a name (name_table.h): kept and in the digest, not matched
-//   flags, marks, walks[slot]  an octet each: all that most entries have
+//   slots[slot]                flags and marks, three octets: all that most entries have
 //   records[slot]              ends as given, deadlines, scope: of entries that are not plain
 //   hits[rule]                 packets, bytes, time of the last one
 //
@@ -58,6 +58,8 @@ uint8_t table_action_of(const struct table *, const struct entry *);
 // Add it or replace its record. hold_back: what would weaken the entry waits for table_settle.
 // -ENOSPC, -ENOMEM.
 int table_put(struct table *, const struct entry *, bool hold_back);
+// The memory is asked for what table_find and table_put of it will read.
+void table_prefetch(const struct table *, const struct indicator *);
 void table_remove(struct table *, uint32_t slot);
 void table_clear(struct table *);
 

@@ -537,6 +537,23 @@ int match_add(struct match *m, const struct match_key *key, uint8_t action, uint
 	return 0;
 }
 
+uint32_t match_prefetch(const struct match *m, const struct match_key *key)
+{
+	struct match_key k = key_clean(key);
+	uint32_t addr = addr4(k.addr), line;
+
+	if (!key_is_host(&k)) {
+		line = reduce(m->reader->key_hash(m, &k), m->rule_lines);
+		__builtin_prefetch(&m->lines[line], 1);
+		return MATCH_NONE;
+	}
+	line = host_home(m, m->reader->host_hash(m, addr));
+	__builtin_prefetch(&m->hosts[line], 1);
+	__builtin_prefetch(&m->host_counts[addr >> 8], 1);
+	__builtin_prefetch(&m->near[addr >> 13], 1);
+	return host_rule(line, 0);
+}
+
 static bool is_host_rule(const struct match *m, uint32_t rule)
 {
 	return rule < m->host_rules;

@@ -67,6 +67,9 @@ void match_hot(struct match *, void **ret_at, size_t *ret_size);
 
 // -ENOSPC: full; -EEXIST: the key is there; -EINVAL: no such key (host bits, a port on a prefix).
 int match_add(struct match *, const struct match_key *, uint8_t action, uint32_t *ret_rule);
+// Ask the memory for what match_find and match_add of this key will read. Returns the first of 14
+// indices among which its own is likely to be, or MATCH_NONE.
+uint32_t match_prefetch(const struct match *, const struct match_key *);
 void match_action_set(struct match *, uint32_t rule, uint8_t action); // one store
 // New readers no longer find it; its key stays readable. No effect on a rule that is not linked.
 void match_unlink(struct match *, uint32_t rule);

@@ -208,8 +208,10 @@ static void set_fill(struct bench *b)
 	pages_unmap(b->match, match_size(match_capacity(b->match)));
 	match_make(b, secret);
 	begun = seconds();
-	for (uint32_t i = 0; i < b->n; i++)
+	for (uint32_t i = 0; i < b->n; i++) {
+		match_prefetch(b->match, &b->keys[i + 8 < b->n ? i + 8 : i]);
 		(void)match_add(b->match, &b->keys[i], MATCH_ENFORCE, &rule);
+	}
 	printf("fill %.3f\n", seconds() - begun);
 	match_hot(b->match, &hot, &hot_size);
 	printf("hot %zu\n", hot_size);
