@@ -225,6 +225,7 @@ static json_t *counts_json(const struct ledger_counts *counts)
 		{"enforce", counts->enforce},
 		{"monitor", counts->monitor},
 		{"orphaned", counts->orphaned},
+		{"held_ends", counts->held_ends},
 		{"held", counts->held},
 		{"allows", counts->allows},
 		{"names", counts->names},
@@ -267,6 +268,11 @@ warnings_add(struct api *api, const struct ledger_counts *counts, bool names, js
 		warn(warnings,
 		     "%" PRIu64 " claims are held and not in force: see stanch held",
 		     counts->held);
+	if (counts->held_ends)
+		warn(warnings,
+		     "%" PRIu64 " claims whose source lost them stay in force until an operator"
+		     " decides: see stanch held",
+		     counts->held_ends);
 	if (counts->orphaned)
 		warn(warnings,
 		     "%" PRIu64

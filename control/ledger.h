@@ -153,6 +153,7 @@ struct ledger_counts {
 	uint64_t claims; // in force: live and orphaned
 	uint64_t enforce, monitor; // entries by what they do; enforce shadows monitor
 	uint64_t orphaned, held, allows; // claims, claims, allows
+	uint64_t held_ends; // of the orphaned: a brake keeps them from ending
 	uint64_t names; // entries that are names
 	uint64_t sources_gone; // claims of sources no longer configured
 	uint64_t refused_protected, refused_brake, refused_full; // since start

@@ -215,18 +215,59 @@ static size_t due_read(struct ledger *l, int64_t now, struct due *due, size_t ma
 	return n;
 }
 
+// Many orphans of one source at once are more likely a loss of the source's memory (a restored
+// backup, a changed right) than so many cases gone: their grace ends none of them.
+static bool shrink_brakes(struct ledger *l, struct source *source, char why[192])
+{
+	scoped_stmt stmt = NULL;
+	uint64_t orphans = 0, limit;
+	int r = sql_prepare(l, "SELECT count(*) FROM claims WHERE source=?1 AND state=1", &stmt);
+
+	if (r < 0) {
+		transaction_fail(l, r);
+		return true;
+	}
+	sqlite3_bind_int64(stmt, 1, source->id);
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		orphans = (uint64_t)sqlite3_column_int64(stmt, 0);
+	limit = source->claims * SHRINK_PERCENT / 100;
+	if (limit < SHRINK_FLOOR)
+		limit = SHRINK_FLOOR;
+	snprintf(
+		why,
+		192,
+		"shrink: %" PRIu64 " of %" PRIu64 " claims are orphaned and their grace is over; "
+		"approve ends them, reject keeps them for another grace",
+		orphans,
+		source->claims
+	);
+	return orphans > limit;
+}
+
 static void claims_expire(struct ledger *l, int64_t now)
 {
 	struct due *due = calloc(EXPIRE_BATCH, sizeof(*due));
 	size_t n = due ? due_read(l, now, due, EXPIRE_BATCH) : 0;
+	struct source *judged = NULL;
+	bool braked = false;
+	char why[192] = "";
 
 	for (size_t i = 0; i < n && transaction_begin(l) == 0; i++) {
-		bool grace = due[i].row.state == CLAIM_ORPHANED
+		struct source *source = source_find(l, due[i].source);
+		bool grace = due[i].row.state == CLAIM_ORPHANED && !due[i].row.held_id
 			&& due[i].row.orphaned_since + l->conf.orphan_grace < due[i].row.until;
 
+		if (grace && source && source != judged) {
+			braked = shrink_brakes(l, source, why);
+			judged = source;
+		}
+		if (grace && source && braked) {
+			held_keep(l, source, &due[i].row, &due[i].claim, why);
+			continue;
+		}
 		claim_end(
 			l,
-			source_find(l, due[i].source),
+			source,
 			&due[i].claim,
 			&due[i].row,
 			"ledger",

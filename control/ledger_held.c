@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// Held changes: one row a source; its claims wait in the table of claims, in state HELD. A row
-// goes with its last claim.
+// Held changes: two rows a source at most. Of growth, the claims wait in the table of claims in
+// state HELD; of shrink, they stay there as they are, ORPHANED and in force. A row goes with its
+// last claim.
 
 #include "control/ledger_internal.h"
 
@@ -15,12 +16,15 @@
 #define SETTLE_SLICE 200 // claims in one commit: two to three milliseconds of the loop
 #define IN_PART "; in part: "
 
-int held_group(struct ledger *l, struct source *source, const char *why, int64_t *ret_id)
+int held_group(
+	struct ledger *l, struct source *source, bool shrink, const char *why, int64_t *ret_id
+)
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_HELD_FIND];
 	int rc;
 
 	sqlite3_bind_int64(stmt, 1, source->id);
+	sqlite3_bind_int(stmt, 2, shrink);
 	rc = sqlite3_step(stmt);
 	if (rc == SQLITE_ROW)
 		*ret_id = sqlite3_column_int64(stmt, 0);
@@ -29,8 +33,9 @@ int held_group(struct ledger *l, struct source *source, const char *why, int64_t
 		return 0;
 	stmt = l->stmts[STMT_HELD_ADD];
 	sqlite3_bind_int64(stmt, 1, source->id);
-	sql_bind_text(stmt, 2, why);
-	sqlite3_bind_int64(stmt, 3, clock_wall(l));
+	sqlite3_bind_int(stmt, 2, shrink);
+	sql_bind_text(stmt, 3, why);
+	sqlite3_bind_int64(stmt, 4, clock_wall(l));
 	if (sql_run(l, stmt) < 0)
 		return l->error;
 	*ret_id = sqlite3_last_insert_rowid(l->db);
@@ -46,6 +51,35 @@ void held_count(struct ledger *l, int64_t held_id, int by)
 		return;
 	sqlite3_bind_int64(l->stmts[STMT_HELD_END], 1, held_id);
 	sql_run(l, l->stmts[STMT_HELD_END]);
+}
+
+void held_keep(
+	struct ledger *l,
+	struct source *source,
+	struct claim_row *row,
+	const struct claim *claim,
+	const char *why
+)
+{
+	scoped_stmt stmt = NULL;
+	char object[1024];
+	int r;
+
+	if (held_group(l, source, true, why, &row->held_id) < 0)
+		return;
+	r = sql_prepare(l, "UPDATE claims SET held=?2, due=?3 WHERE id=?1", &stmt);
+	if (r < 0) {
+		transaction_fail(l, r);
+		return;
+	}
+	sqlite3_bind_int64(stmt, 1, row->id);
+	sqlite3_bind_int64(stmt, 2, row->held_id);
+	sqlite3_bind_int64(stmt, 3, deadline_due(l, row->until));
+	if (sql_run(l, stmt) < 0)
+		return;
+	held_count(l, row->held_id, 1);
+	claim_object(claim, object, sizeof(object));
+	audit_add_cause(l, "ledger", "claim.hold", object, "cause", why);
 }
 
 static int held_summary(struct ledger *l, int64_t id, int64_t n, char *text, size_t size)
@@ -165,7 +199,8 @@ static int claim_read(struct ledger *l, sqlite3_stmt *stmt, int64_t id, struct h
 	c->row.held_id = id;
 	c->row.action = (enum claim_action)sqlite3_column_int(stmt, 4);
 	c->row.until = sqlite3_column_int64(stmt, 5);
-	c->row.state = CLAIM_HELD;
+	c->row.state = (enum claim_state)sqlite3_column_int(stmt, 6);
+	c->row.orphaned_since = sqlite3_column_int64(stmt, 7);
 	if (sql_indicator(stmt, 3, &c->claim.indicator) == 0)
 		return 0;
 	free(c->ref);
@@ -184,7 +219,8 @@ static long slice_read(struct settling *s, struct held_claim **ret_claims)
 		return -ENOMEM;
 	r = sql_prepare(
 		s->ledger,
-		"SELECT id, source, ref, key, action, until FROM claims WHERE held=?1 AND id > ?2"
+		"SELECT id, source, ref, key, action, until, state, orphaned_since FROM claims"
+		" WHERE held=?1 AND id > ?2"
 		" AND id <= ?3 ORDER BY id LIMIT ?4",
 		&stmt
 	);
@@ -264,15 +300,13 @@ static void settle_step(struct settling *s);
 
 static void settled_message(const struct settling *s, char message[192])
 {
-	if (s->approve && s->taken == s->n)
+	if (s->taken == s->n)
 		snprintf(message, 192, "%ld claims are in force", s->n);
 	else
 		snprintf(
 			message,
 			192,
-			s->approve ? "%ld of %ld claims are in force; the others were refused, "
-				     "see stanch audit"
-				   : "%ld of %ld claims are in force; the change is gone",
+			"%ld of %ld claims are in force; the others are not, see stanch audit",
 			s->taken,
 			s->n
 		);
@@ -308,9 +342,44 @@ static void slice_done(void *ctx, int error, const char *text)
 	settling_free(s);
 }
 
+// Its source does not show it any more, and a brake kept it from ending with its grace.
+static bool orphan_settle(struct settling *s, struct held_claim *c)
+{
+	struct ledger *l = s->ledger;
+	int64_t due = deadline_due(l, c->row.until), grace = ledger_time(l) + l->conf.orphan_grace;
+	char object[1024];
+
+	if (s->approve) {
+		claim_end(
+			l,
+			c->source,
+			&c->claim,
+			&c->row,
+			s->actor.name,
+			"claim.end",
+			s->actor.reason
+		);
+		return false;
+	}
+	claim_state_set(
+		l,
+		c->source,
+		&c->row,
+		CLAIM_ORPHANED,
+		due < grace ? due : grace,
+		c->row.orphaned_since
+	);
+	held_count(l, c->row.held_id, -1);
+	claim_object(&c->claim, object, sizeof(object));
+	audit_add_cause(l, s->actor.name, "claim.keep", object, "reason", s->actor.reason);
+	return true;
+}
+
 static void settle_one(struct settling *s, struct held_claim *c)
 {
-	if (s->approve)
+	if (c->row.state == CLAIM_ORPHANED)
+		s->taken += orphan_settle(s, c);
+	else if (s->approve)
 		s->taken += claim_approve(s->ledger, c, &s->actor);
 	else
 		claim_end(

@@ -40,6 +40,9 @@ struct event;
 #define SHA256_LEN 32
 #define RATE_SECONDS 60
 #define ALLOW_MAX (24 * 3600)
+// Brake on the shrink of one source: beyond both of them, an operator decides.
+#define SHRINK_PERCENT 20
+#define SHRINK_FLOOR 100
 #define EXPIRE_BATCH 500 // claims ended in one transaction: bounds its time
 #define PENDING_FULL 4000 // items in one transaction, then it is committed at once
 
@@ -255,7 +258,11 @@ int64_t deadline_due(const struct ledger *, int64_t until);
 int64_t ledger_time(struct ledger *); // seconds
 
 // --- ledger_held.c
-int held_group(struct ledger *, struct source *, const char *why, int64_t *ret_id);
+int held_group(struct ledger *, struct source *, bool shrink, const char *why, int64_t *ret_id);
+// A claim in force that does not end with its grace, until an operator says so.
+void held_keep(
+	struct ledger *, struct source *, struct claim_row *, const struct claim *, const char *why
+);
 void held_count(struct ledger *, int64_t held_id, int by);
 
 void held_fini(struct ledger *);

@@ -168,6 +168,10 @@ void ledger_counts(struct ledger *l, struct ledger_counts *ret_counts)
 	for (size_t i = 0; l->sources_known && i < l->n_sources; i++)
 		if (!l->sources[i]->configured)
 			ret_counts->sources_gone += l->sources[i]->claims;
+	scoped_stmt stmt = NULL;
+	if (sql_prepare(l, "SELECT total(n) FROM held WHERE shrink", &stmt) == 0
+	    && sqlite3_step(stmt) == SQLITE_ROW)
+		ret_counts->held_ends = (uint64_t)sqlite3_column_int64(stmt, 0);
 }
 
 int ledger_cursor_get(struct ledger *l, const char *follower, struct revision *ret_revision)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FORMAT 2 // of the file; 1 was never released
+
 // Times are seconds since the epoch. claims.due and allows.due are ledger time (see
 // ledger_deadline.c): equal to `until` unless the wall clock stepped since.
 static const char schema_sql[]
@@ -31,6 +33,7 @@ static const char schema_sql[]
 	  "CREATE INDEX claims_key ON claims(key, state, action, until);"
 	  "CREATE INDEX claims_due ON claims(due) WHERE due < 9223372036854775807;"
 	  "CREATE INDEX claims_held ON claims(held) WHERE held IS NOT NULL;"
+	  "CREATE INDEX claims_orphaned ON claims(source) WHERE state = 1;"
 	  "CREATE TABLE entries("
 	  " text TEXT PRIMARY KEY, key BLOB NOT NULL, enforce INTEGER NOT NULL,"
 	  " monitor INTEGER NOT NULL, scope INTEGER NOT NULL) WITHOUT ROWID;"
@@ -42,8 +45,8 @@ static const char schema_sql[]
 	  " number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, count INTEGER NOT NULL,"
 	  " digest BLOB NOT NULL, log_last INTEGER NOT NULL);"
 	  "CREATE TABLE held("
-	  " id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL UNIQUE,"
-	  " why TEXT NOT NULL, since INTEGER NOT NULL, n INTEGER NOT NULL);"
+	  " id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, shrink INTEGER NOT NULL,"
+	  " why TEXT NOT NULL, since INTEGER NOT NULL, n INTEGER NOT NULL, UNIQUE(source, shrink));"
 	  "CREATE TABLE allows("
 	  " id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, created INTEGER NOT "
 	  "NULL,"
@@ -65,19 +68,21 @@ static const char schema_sql[]
 	  " BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;"
 	  "CREATE TRIGGER audit_delete BEFORE DELETE ON audit"
 	  " BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;"
-	  "PRAGMA user_version = 1;";
+	  "PRAGMA user_version = 2;"; // FORMAT
 
 static const char *const statements[STMT_N] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
 	[STMT_COMMIT] = "COMMIT",
 	[STMT_STATE_PUT]
-	= "UPDATE state SET epoch=?1, number=?2, count=?3, digest=?4, claims=?5, orphaned=?6,"
+	= "UPDATE state SET epoch=?1, number=?2, count=?3, digest=?4, claims=?5, "
+	  "orphaned=?6,"
 	  " held=?7, allows=?8, enforce=?9, monitor=?10, names=?11, log_last=?12,"
 	  " log_tail=?13, pause_until=?14, audit_seq=?15, audit_hash=?16, wall=?17",
 	[STMT_SOURCE_ADD] = "INSERT INTO sources(name, claims) VALUES (?1, 0)",
 	[STMT_SOURCE_PUT] = "UPDATE sources SET claims=?2 WHERE id=?1",
 	[STMT_CLAIM_FIND]
-	= "SELECT id, until, created, orphaned_since, held, action, state, author, inferred,"
+	= "SELECT id, until, created, orphaned_since, held, action, state, author, "
+	  "inferred,"
 	  " reason, case_number, tlp FROM claims WHERE source=?1 AND ref=?2 AND key=?3",
 	[STMT_CLAIM_ADD]
 	= "INSERT INTO claims(source, ref, key, action, state, created, until, due,"
@@ -90,12 +95,12 @@ static const char *const statements[STMT_N] = {
 	[STMT_CLAIM_END] = "DELETE FROM claims WHERE id=?1",
 	[STMT_CLAIM_STATE]
 	= "UPDATE claims SET state=?2, due=?3, orphaned_since=?4, held=NULL WHERE id=?1",
-	[STMT_CLAIM_ENDS]
-	= "SELECT action, max(until) FROM claims WHERE key=?1 AND state < 2 GROUP BY action",
+	[STMT_CLAIM_ENDS] = "SELECT action, max(until) FROM claims WHERE key=?1 AND state "
+			    "< 2 GROUP BY action",
 	[STMT_ENTRY_FIND] = "SELECT enforce, monitor, scope FROM entries WHERE text=?1",
-	[STMT_ENTRY_PUT]
-	= "INSERT INTO entries(text, key, enforce, monitor, scope) VALUES (?1, ?2, ?3, ?4, 0)"
-	  " ON CONFLICT(text) DO UPDATE SET enforce=?3, monitor=?4",
+	[STMT_ENTRY_PUT] = "INSERT INTO entries(text, key, enforce, monitor, scope) VALUES "
+			   "(?1, ?2, ?3, ?4, 0)"
+			   " ON CONFLICT(text) DO UPDATE SET enforce=?3, monitor=?4",
 	[STMT_ENTRY_END] = "DELETE FROM entries WHERE text=?1",
 	[STMT_CHANGE_ADD] = "INSERT INTO changes(seq, number, op, key, enforce, monitor, scope)"
 			    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
@@ -107,8 +112,9 @@ static const char *const statements[STMT_N] = {
 	[STMT_REVISION_TRIM] = "DELETE FROM revisions WHERE number < ?1",
 	[STMT_AUDIT_ADD] = "INSERT INTO audit(seq, at_ms, actor, action, object, detail, hash)"
 			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-	[STMT_HELD_FIND] = "SELECT id FROM held WHERE source=?1",
-	[STMT_HELD_ADD] = "INSERT INTO held(source, why, since, n) VALUES (?1, ?2, ?3, 0)",
+	[STMT_HELD_FIND] = "SELECT id FROM held WHERE source=?1 AND shrink=?2",
+	[STMT_HELD_ADD]
+	= "INSERT INTO held(source, shrink, why, since, n) VALUES (?1, ?2, ?3, ?4, 0)",
 	[STMT_HELD_COUNT] = "UPDATE held SET n = n + ?2 WHERE id=?1",
 	[STMT_HELD_END] = "DELETE FROM held WHERE id=?1 AND n <= 0",
 	[STMT_DUE_CLAIMS]
@@ -216,17 +222,19 @@ static int schema_create(struct ledger *l, char message[256])
 	r = schema_version(l, &version);
 	if (r < 0)
 		return r;
-	if (version > 1) {
+	if (version != 0 && version != FORMAT) {
 		snprintf(
 			message,
 			256,
-			"%s/ledger.db: written by a newer version (format %d, this one knows 1)",
+			"%s/ledger.db: written by a %s version (format %d, this one knows %d)",
 			l->dir,
-			version
+			version > FORMAT ? "newer" : "development",
+			version,
+			FORMAT
 		);
 		return -EPROTO;
 	}
-	if (version == 1)
+	if (version == FORMAT)
 		return 0;
 	r = sql_exec(l, "BEGIN IMMEDIATE");
 	if (r == 0)

@@ -360,14 +360,14 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 	int64_t held = 0;
 	struct dirty *d;
 
-	if (hold && held_group(l, put->source, note, &held) < 0)
+	if (hold && held_group(l, put->source, false, note, &held) < 0)
 		return;
 	put_bind(l, stmt, put, held);
 	if (sql_run(l, stmt) < 0)
 		return;
 	if (put->found) {
 		claim_count(l, put->source, put->row.state, -1);
-		if (put->row.state == CLAIM_HELD)
+		if (put->row.held_id)
 			held_count(l, put->row.held_id, -1);
 	}
 	claim_count(l, put->source, hold ? CLAIM_HELD : CLAIM_LIVE, 1);
@@ -488,9 +488,9 @@ void claim_end(
 	if (sql_run(l, l->stmts[STMT_CLAIM_END]) < 0)
 		return;
 	claim_count(l, source, row->state, -1);
-	if (row->state == CLAIM_HELD) {
+	if (row->held_id)
 		held_count(l, row->held_id, -1);
-	} else {
+	if (row->state != CLAIM_HELD) {
 		key_pack(&claim->indicator, &key);
 		d = dirty_find(l, &claim->indicator, &key);
 		if (d)

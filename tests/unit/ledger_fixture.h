@@ -227,6 +227,31 @@ static inline void time_pass(struct fixture *f, int64_t seconds)
 	ledger_commit(f->ledger);
 }
 
+static inline enum submit_code operator_blocks(struct fixture *f, const char *indicator)
+{
+	return put(f, "operator", "x", indicator, CLAIM_ENFORCE, UNTIL_FOREVER);
+}
+
+static inline bool audit_match(void *ctx, const struct audit_record *record)
+{
+	const char **wanted = ctx;
+
+	if (strcmp(record->action, wanted[0]) != 0 || !strstr(record->object, wanted[1])
+	    || !strstr(record->detail, wanted[2]))
+		return true;
+	wanted[3] = "found";
+	return false;
+}
+
+static inline bool
+audited(struct fixture *f, const char *action, const char *object, const char *detail)
+{
+	const char *wanted[4] = {action, object, detail, NULL};
+
+	assert_int_equal(ledger_audit_page(f->ledger, 0, 1000, audit_match, wanted), 0);
+	return wanted[3] != NULL;
+}
+
 static inline int64_t in_seconds(const struct fixture *f, int64_t seconds)
 {
 	return clock_wall(f->ledger) + seconds;

@@ -34,30 +34,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static enum submit_code block(struct fixture *f, const char *indicator)
-{
-	return put(f, "operator", "x", indicator, CLAIM_ENFORCE, UNTIL_FOREVER);
-}
-
-static bool audit_match(void *ctx, const struct audit_record *record)
-{
-	const char **wanted = ctx;
-
-	if (strcmp(record->action, wanted[0]) != 0 || !strstr(record->object, wanted[1])
-	    || !strstr(record->detail, wanted[2]))
-		return true;
-	wanted[3] = "found";
-	return false;
-}
-
-static bool audited(struct fixture *f, const char *action, const char *object, const char *detail)
-{
-	const char *wanted[4] = {action, object, detail, NULL};
-
-	assert_int_equal(ledger_audit_page(f->ledger, 0, 1000, audit_match, wanted), 0);
-	return wanted[3] != NULL;
-}
-
 static void test_prefix_brake(void **state)
 {
 	struct fixture *f = *state;
@@ -67,11 +43,11 @@ static void test_prefix_brake(void **state)
 	struct ledger_counts counts;
 	struct entry e;
 
-	assert_int_equal(block(f, "198.51.0.0/16"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "198.51.0.0/16"), SUBMIT_OK);
 	assert_int_equal(submit_one(f, item), SUBMIT_BRAKE);
 	assert_non_null(strstr(f->result[0].message, "/16"));
-	assert_int_equal(block(f, "2001:db8::/32"), SUBMIT_OK);
-	assert_int_equal(block(f, "2001:da0::/31"), SUBMIT_BRAKE);
+	assert_int_equal(operator_blocks(f, "2001:db8::/32"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "2001:da0::/31"), SUBMIT_BRAKE);
 	assert_false(entry_is(f, "198.0.0.0/15", &e));
 	ledger_counts(f->ledger, &counts);
 	assert_int_equal(counts.refused_brake, 2);
@@ -84,257 +60,6 @@ static void test_prefix_brake(void **state)
 	ledger_check(f->ledger);
 }
 
-static enum submit_code case_put(struct fixture *f, int i)
-{
-	char ref[32], text[32];
-
-	snprintf(ref, sizeof(ref), "soc/1/%d", i);
-	snprintf(text, sizeof(text), "198.51.100.%d", i);
-	return put(f, "thehive:soc", ref, text, CLAIM_ENFORCE, UNTIL_FOREVER);
-}
-
-static bool held_last(void *ctx, const struct held *held)
-{
-	struct held *to = ctx;
-	static char summary[256], why[640];
-
-	snprintf(summary, sizeof(summary), "%s", held->summary);
-	snprintf(why, sizeof(why), "%s", held->why);
-	*to = *held;
-	to->summary = summary;
-	to->why = why;
-	return true;
-}
-
-static struct held held_of(struct fixture *f)
-{
-	struct held held = {0};
-
-	assert_int_equal(ledger_held(f->ledger, held_last, &held), 0);
-	return held;
-}
-
-static void settle(struct fixture *f, bool approve, int64_t id)
-{
-	f->done = false;
-	if (approve)
-		ledger_held_approve(f->ledger, id, &somebody, done_cb, f);
-	else
-		ledger_held_reject(f->ledger, id, &somebody, done_cb, f);
-	loop_until(f, &f->done);
-}
-
-static void test_rate(void **state)
-{
-	struct fixture *f = *state;
-	struct entry e;
-
-	// The limit is five in a minute.
-	for (int i = 1; i <= 5; i++)
-		assert_int_equal(case_put(f, i), SUBMIT_OK);
-	// What is known already is not new.
-	assert_int_equal(case_put(f, 5), SUBMIT_UNCHANGED);
-	assert_int_equal(case_put(f, 6), SUBMIT_HELD);
-	assert_false(entry_is(f, "198.51.100.6", &e));
-	// Operators are not braked; another instance has a brake of its own.
-	assert_int_equal(block(f, "198.51.100.100"), SUBMIT_OK);
-	assert_int_equal(
-		put(f, "thehive:b", "b/1/1", "198.51.100.101", CLAIM_ENFORCE, UNTIL_FOREVER),
-		SUBMIT_OK
-	);
-	// The clock goes on beside these jumps: room for a slow machine.
-	time_pass(f, 45);
-	assert_int_equal(case_put(f, 7), SUBMIT_HELD);
-	time_pass(f, 16);
-	assert_int_equal(case_put(f, 8), SUBMIT_OK);
-	// Held claims never take effect by themselves.
-	assert_int_equal(case_put(f, 6), SUBMIT_HELD);
-	assert_false(entry_is(f, "198.51.100.6", &e));
-	ledger_check(f->ledger);
-}
-
-static void test_held_life(void **state)
-{
-	struct fixture *f = *state;
-	struct ledger_counts counts;
-	struct held held;
-	struct entry e;
-
-	for (int i = 1; i <= 10; i++)
-		case_put(f, i);
-	held = held_of(f);
-	assert_int_equal(held.n_claims, 5);
-	assert_non_null(strstr(held.summary, "198.51.100.6"));
-	assert_non_null(strstr(held.summary, "and 2 more"));
-	// A newer put replaces, an end cancels.
-	assert_int_equal(
-		put(f, "thehive:soc", "soc/1/6", "198.51.100.6", CLAIM_MONITOR, UNTIL_FOREVER),
-		SUBMIT_HELD
-	);
-	assert_int_equal(op(f, SUBMIT_END, "thehive:soc", "soc/1/7", "198.51.100.7"), SUBMIT_OK);
-	assert_int_equal(
-		op(f, SUBMIT_ORPHAN, "thehive:soc", "soc/1/8", "198.51.100.8"), SUBMIT_UNCHANGED
-	);
-	assert_int_equal(held_of(f).n_claims, 4);
-	ledger_check(f->ledger);
-	fixture_reopen(f);
-	settle(f, true, held.id + 1);
-	assert_int_equal(f->error, -ENOENT);
-	settle(f, true, held.id);
-	assert_int_equal(f->error, 0);
-	assert_true(entry_is(f, "198.51.100.6", &e));
-	assert_int_equal(e.enforce_until, UNTIL_NONE);
-	assert_false(entry_is(f, "198.51.100.7", &e));
-	assert_true(entry_is(f, "198.51.100.10", &e));
-	ledger_counts(f->ledger, &counts);
-	assert_int_equal(counts.held, 0);
-	assert_int_equal(held_of(f).id, 0);
-	ledger_check(f->ledger);
-	settle(f, true, held.id);
-	assert_int_equal(f->error, -ENOENT);
-}
-
-static void test_held_reject(void **state)
-{
-	struct fixture *f = *state;
-	struct submit_item item
-		= put_item("thehive:soc", "soc/1/7", "198.51.100.7", CLAIM_ENFORCE, UNTIL_FOREVER);
-	struct entry e;
-
-	for (int i = 1; i <= 7; i++)
-		case_put(f, i);
-	// Forced: this one takes effect.
-	assert_int_equal(submit_as(f, item, &forcing), SUBMIT_OK);
-	assert_true(entry_is(f, "198.51.100.7", &e));
-	assert_int_equal(held_of(f).n_claims, 1);
-	settle(f, false, held_of(f).id);
-	assert_int_equal(f->error, 0);
-	assert_false(entry_is(f, "198.51.100.6", &e));
-	assert_int_equal(held_of(f).id, 0);
-	assert_true(audited(f, "claim.reject", "198.51.100.6", "a test"));
-	ledger_check(f->ledger);
-}
-
-static void cases_held(struct fixture *f, int from, int n)
-{
-	struct submit_item items[100];
-	char refs[100][32], text[32];
-
-	while (n > 0) {
-		int some = n < 100 ? n : 100;
-		struct submit submit = {.items = items, .n = (size_t)some, .actor = somebody};
-
-		for (int i = 0; i < some; i++, from++) {
-			snprintf(refs[i], sizeof(refs[i]), "soc/1/%d", from);
-			snprintf(text, sizeof(text), "198.18.%d.%d", from / 200, from % 200);
-			items[i] = put_item(
-				"thehive:soc", refs[i], text, CLAIM_ENFORCE, UNTIL_FOREVER
-			);
-			items[i].claim.state = CLAIM_HELD;
-			items[i].cause = "too many";
-		}
-		n -= some;
-		f->done = false;
-		ledger_submit(f->ledger, &submit, NULL, NULL);
-		ledger_commit(f->ledger);
-	}
-}
-
-// Approves, and comes back between two slices: the second is written, not yet committed.
-static void settle_first_slice(struct fixture *f, int64_t id)
-{
-	uint64_t before = f->ledger->state.revision.number;
-	int64_t end = clock_boot_ms(f->ledger) + 10000;
-
-	f->done = false;
-	ledger_held_approve(f->ledger, id, &somebody, done_cb, f);
-	while (f->ledger->state.revision.number == before && clock_boot_ms(f->ledger) < end)
-		event_base_loop(f->base, EVLOOP_ONCE);
-	assert_true(f->ledger->open);
-	assert_false(f->done);
-}
-
-static void test_held_slices(void **state)
-{
-	struct fixture *f = *state;
-	struct ledger_counts counts;
-	struct list_state list;
-	struct held held;
-
-	cases_held(f, 0, 650);
-	held = held_of(f);
-	assert_int_equal(held.n_claims, 650);
-	// Ended between two slices: settled ones are in force, the rest is held and says so.
-	settle_first_slice(f, held.id);
-	transaction_fail(f->ledger, -EIO); // as if killed: the second slice does not hold
-	fixture_reopen(f);
-	held = held_of(f);
-	assert_int_equal(held.n_claims, 450);
-	assert_string_equal(held.why, "too many; in part: approved 200 of 650 claims");
-	assert_true(audited(f, "held.begin", "held 1", "a test"));
-	ledger_state(f->ledger, &list);
-	assert_int_equal(list.count, 200);
-	ledger_check(f->ledger);
-	// A commit that fails between two slices is told.
-	settle_first_slice(f, held.id);
-	transaction_fail(f->ledger, -EIO);
-	loop_until(f, &f->done);
-	assert_int_equal(f->error, -EIO);
-	assert_non_null(strstr(f->message, "only 200 of 450 claims are approved"));
-	held = held_of(f);
-	assert_int_equal(held.n_claims, 250);
-	assert_string_equal(held.why, "too many; in part: approved 200 of 450 claims");
-	ledger_check(f->ledger);
-	// What joins the change meanwhile was not looked at by who approved.
-	settle_first_slice(f, held.id);
-	cases_held(f, 650, 1);
-	loop_until(f, &f->done);
-	assert_int_equal(f->error, 0);
-	assert_string_equal(f->message, "250 claims are in force");
-	held = held_of(f);
-	assert_int_equal(held.n_claims, 1);
-	settle(f, false, held.id);
-	ledger_counts(f->ledger, &counts);
-	assert_int_equal(counts.held, 0);
-	assert_int_equal(counts.claims, 650);
-	assert_int_equal(held_of(f).id, 0);
-	ledger_check(f->ledger);
-}
-
-// A protection that came while the claim waited.
-static void test_held_protected(void **state)
-{
-	struct fixture *f = *state;
-	struct indicator n = indicator_of("198.51.100.6");
-	struct entry e;
-
-	for (int i = 1; i <= 7; i++)
-		case_put(f, i);
-	protect_add(f->protect, PROTECT_CONFIGURED, &n, "protect.networks[0]");
-	settle(f, true, held_of(f).id);
-	assert_int_equal(f->error, 0);
-	assert_non_null(strstr(f->message, "1 of 2"));
-	assert_false(entry_is(f, "198.51.100.6", &e));
-	assert_true(entry_is(f, "198.51.100.7", &e));
-	ledger_check(f->ledger);
-}
-
-// Held claims whose end comes while they wait are gone.
-static void test_held_expires(void **state)
-{
-	struct fixture *f = *state;
-
-	for (int i = 1; i <= 5; i++)
-		case_put(f, i);
-	assert_int_equal(
-		put(f, "thehive:soc", "y", "198.51.100.99", CLAIM_ENFORCE, in_seconds(f, 60)),
-		SUBMIT_HELD
-	);
-	time_pass(f, 61);
-	assert_int_equal(held_of(f).id, 0);
-	ledger_check(f->ledger);
-}
-
 static void test_protected(void **state)
 {
 	struct fixture *f = *state;
@@ -342,7 +67,7 @@ static void test_protected(void **state)
 			 name = indicator_of("corp.example");
 	struct ledger_counts counts;
 
-	assert_int_equal(block(f, "10.1.2.3"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "10.1.2.3"), SUBMIT_PROTECTED);
 	assert_string_equal(
 		f->result[0].message,
 		"protected by 10.0.0.0/8 (private, RFC 1918; setting protect.private)"
@@ -350,18 +75,18 @@ static void test_protected(void **state)
 	protect_add(f->protect, PROTECT_CONFIGURED, &net, "protect.networks[0]");
 	protect_add(f->protect, PROTECT_CONFIGURED, &name, "protect.names[0]");
 	// Inside it, equal to it, containing it; and just beside it.
-	assert_int_equal(block(f, "203.0.113.128"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "203.0.113.128"), SUBMIT_PROTECTED);
 	assert_non_null(strstr(f->result[0].message, "protect.networks[0]"));
-	assert_int_equal(block(f, "203.0.113.128/25"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "203.0.113.0/24"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "tcp/203.0.113.255:80"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "203.0.113.127"), SUBMIT_OK);
-	assert_int_equal(block(f, "203.0.113.0/25"), SUBMIT_OK);
-	assert_int_equal(block(f, "203.0.114.0"), SUBMIT_OK);
-	assert_int_equal(block(f, "corp.example"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "*.corp.example"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "www.corp.example"), SUBMIT_PROTECTED);
-	assert_int_equal(block(f, "notcorp.example"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "203.0.113.128/25"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "203.0.113.0/24"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "tcp/203.0.113.255:80"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "203.0.113.127"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "203.0.113.0/25"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "203.0.114.0"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "corp.example"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "*.corp.example"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "www.corp.example"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "notcorp.example"), SUBMIT_OK);
 	// Force lifts no protection.
 	assert_int_equal(
 		submit_as(
@@ -371,9 +96,9 @@ static void test_protected(void **state)
 		),
 		SUBMIT_PROTECTED
 	);
-	assert_int_equal(block(f, "*.co.uk"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "*.co.uk"), SUBMIT_PROTECTED);
 	assert_non_null(strstr(f->result[0].message, "public suffix"));
-	assert_int_equal(block(f, "*.evil.co.uk"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "*.evil.co.uk"), SUBMIT_OK);
 	ledger_counts(f->ledger, &counts);
 	assert_int_equal(counts.refused_protected, 10);
 	assert_true(audited(f, "claim.refuse", "10.1.2.3", "RFC 1918"));
@@ -387,10 +112,10 @@ static void test_excepted(void **state)
 	struct entry e;
 
 	protect_add(f->protect, PROTECT_CONFIGURED, &net, "protect.networks[0]");
-	assert_int_equal(block(f, "203.0.113.0/24"), SUBMIT_EXCEPTED);
+	assert_int_equal(operator_blocks(f, "203.0.113.0/24"), SUBMIT_EXCEPTED);
 	assert_non_null(strstr(f->result[0].message, "protect.networks[0]"));
 	assert_true(entry_is(f, "203.0.113.0/24", &e));
-	assert_int_equal(block(f, "*.co.uk"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "*.co.uk"), SUBMIT_PROTECTED);
 	ledger_check(f->ledger);
 }
 
@@ -448,8 +173,8 @@ static void test_protect_in_force(void **state)
 	struct fixture *f = *state;
 	struct entry e;
 
-	block(f, "203.0.113.0/24");
-	block(f, "203.0.113.7");
+	operator_blocks(f, "203.0.113.0/24");
+	operator_blocks(f, "203.0.113.7");
 	assert_int_equal(conflicts(f), 0);
 	f->woken = 0;
 	protect_as_operator(f, "203.0.113.7", false);
@@ -460,7 +185,7 @@ static void test_protect_in_force(void **state)
 	assert_true(entry_is(f, "203.0.113.7", &e));
 	fixture_reopen(f);
 	assert_string_equal(exception_of(f, "203.0.113.7"), "protect");
-	assert_int_equal(block(f, "tcp/203.0.113.7:80"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "tcp/203.0.113.7:80"), SUBMIT_PROTECTED);
 	protect_as_operator(f, "203.0.113.7", true);
 	assert_string_equal(exception_of(f, "203.0.113.7"), "none");
 	protect_as_operator(f, "203.0.113.7", true);
@@ -474,15 +199,15 @@ static void test_protect_derived(void **state)
 	struct fixture *f = *state;
 	const uint8_t a[16] = {203, 0, 113, 7}, b[16] = {198, 51, 100, 1};
 
-	block(f, "203.0.113.0/24");
+	operator_blocks(f, "203.0.113.0/24");
 	protect_derived_note(f->protect, "thehive:soc", IPPROTO_TCP, 4, a, 9000);
 	assert_int_equal(protect_conflicts(f->protect), 1);
 	assert_string_equal(exception_of(f, "tcp/203.0.113.7:9000"), "none");
 	protect_derived_note(f->protect, "thehive:soc", IPPROTO_TCP, 4, b, 9000);
 	assert_string_equal(exception_of(f, "tcp/198.51.100.1:9000"), "protect");
-	assert_int_equal(block(f, "198.51.100.0/24"), SUBMIT_PROTECTED);
+	assert_int_equal(operator_blocks(f, "198.51.100.0/24"), SUBMIT_PROTECTED);
 	assert_non_null(strstr(f->result[0].message, "in use by thehive:soc"));
-	assert_int_equal(block(f, "tcp/198.51.100.1:9001"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "tcp/198.51.100.1:9001"), SUBMIT_OK);
 	op(f, SUBMIT_END, "operator", "x", "203.0.113.0/24");
 	protect_derived_note(f->protect, "thehive:soc", IPPROTO_TCP, 4, a, 9000);
 	assert_int_equal(protect_conflicts(f->protect), 0);
@@ -578,10 +303,10 @@ static void test_capacity(void **state)
 	struct ledger_counts counts;
 
 	f->ledger->conf.max_entries = 3;
-	assert_int_equal(block(f, "198.51.100.1"), SUBMIT_OK);
-	assert_int_equal(block(f, "198.51.100.2"), SUBMIT_OK);
-	assert_int_equal(block(f, "198.51.100.3"), SUBMIT_OK);
-	assert_int_equal(block(f, "198.51.100.4"), SUBMIT_FULL);
+	assert_int_equal(operator_blocks(f, "198.51.100.1"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "198.51.100.2"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "198.51.100.3"), SUBMIT_OK);
+	assert_int_equal(operator_blocks(f, "198.51.100.4"), SUBMIT_FULL);
 	assert_non_null(strstr(f->result[0].message, "3 of 3"));
 	// Another claim on an entry that is there needs no room.
 	assert_int_equal(
@@ -615,8 +340,8 @@ static void test_audit(void **state)
 	item.claim.reason = reason;
 	submit_one(f, item);
 	assert_int_equal(f->error, 0);
-	block(f, "198.51.100.1");
-	block(f, "198.51.100.2");
+	operator_blocks(f, "198.51.100.1");
+	operator_blocks(f, "198.51.100.2");
 	assert_int_equal(ledger_audit_head(f->ledger, &head, hash), 0);
 	assert_int_equal(head, 3);
 	assert_int_equal(audit_verify(f->ledger, &seq), 0);
@@ -757,10 +482,10 @@ static void test_refusal_repeated(void **state)
 	int64_t first, last;
 	char hash[65];
 
-	block(f, "10.0.0.1");
+	operator_blocks(f, "10.0.0.1");
 	ledger_audit_head(f->ledger, &first, hash);
 	for (int i = 0; i < 5; i++)
-		block(f, "10.0.0.1");
+		operator_blocks(f, "10.0.0.1");
 	ledger_audit_head(f->ledger, &last, hash);
 	assert_int_equal(first, last);
 	ledger_counts(f->ledger, &counts);
@@ -773,12 +498,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_prefix_brake),
-		T(test_rate),
-		T(test_held_life),
-		T(test_held_reject),
-		T(test_held_slices),
-		T(test_held_protected),
-		T(test_held_expires),
 		T(test_protected),
 		cmocka_unit_test_setup_teardown(test_excepted, setup_except, teardown),
 		T(test_protect_in_force),
