@@ -411,16 +411,19 @@ static void late_apply(struct set *s)
 // A lookup looks in several places. One that began before an addition may not have seen it; what
 // covered the address before must stay until that lookup is over. A worker that has stalled is not
 // waited for beyond the deadline: at most its one burst sees the gap.
+static void barrier_begin(struct set *s)
+{
+	if (!s->grew)
+		return;
+	s->token = set_barrier(s);
+	s->deadline = set_now(s).boot_ms + SETTLE_MS;
+	s->grew = false;
+}
+
 static bool may_weaken(struct set *s)
 {
-	int64_t now = set_now(s).boot_ms;
-
-	if (s->grew) {
-		s->token = set_barrier(s);
-		s->deadline = now + SETTLE_MS;
-		s->grew = false;
-	}
-	if (s->token && !set_passed(s, s->token) && now < s->deadline)
+	barrier_begin(s);
+	if (s->token && !set_passed(s, s->token) && set_now(s).boot_ms < s->deadline)
 		return false;
 	s->token = 0;
 	return true;
@@ -468,6 +471,8 @@ int set_change(
 	if (r == 0) {
 		s->late_after = *after;
 		s->late_generation = s->sync.generation;
+		// At once: a removal that comes later finds it passed and need not wait.
+		barrier_begin(s);
 		if (!s->n_late || may_weaken(s))
 			late_apply(s);
 	}

@@ -549,6 +549,26 @@ static void test_sync_of_another_set_is_refused(void **state)
 	set_free(set);
 }
 
+// Once every worker has been quiescent since an addition, a removal need not wait.
+static void test_removal_after_quiescence_is_at_once(void **state)
+{
+	struct set *set = set_empty_list(4);
+	struct rte_rcu_qsbr *qsbr = set_live(set)->qsbr;
+	struct entry entry = entry_of("203.0.113.1", UNTIL_FOREVER, 0);
+	struct match_key key;
+
+	(void)state;
+	rte_rcu_qsbr_thread_register(qsbr, 0);
+	rte_rcu_qsbr_thread_online(qsbr, 0);
+	assert_int_equal(change_one(set, CHANGE_PUT, entry, 2), 0);
+	rte_rcu_qsbr_quiescent(qsbr, 0);
+	assert_int_equal(change_one(set, CHANGE_REMOVE, entry, 3), 0);
+	assert_false(set_settling(set));
+	key_from_indicator(&entry.indicator, &key);
+	assert_int_equal(match_find(set_live(set)->entries, &key), MATCH_NONE);
+	set_free(set);
+}
+
 // A reader that is not quiescent keeps an unlinked rule's index from being given out again.
 static void test_recycling_waits_for_grace_and_drain(void **state)
 {
@@ -689,6 +709,7 @@ int main(void)
 		cmocka_unit_test(test_shrink_brake),
 		cmocka_unit_test(test_sync_broken_off_takes_nothing_away),
 		cmocka_unit_test(test_sync_of_another_set_is_refused),
+		cmocka_unit_test(test_removal_after_quiescence_is_at_once),
 		cmocka_unit_test(test_recycling_waits_for_grace_and_drain),
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_pause),
