@@ -206,44 +206,61 @@ static void idle(struct worker *w)
 	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
 }
 
+void worker_begin(struct worker *w)
+{
+	rte_rcu_qsbr_thread_register(w->live->qsbr, w->index);
+	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
+}
+
+unsigned worker_turn(struct worker *w)
+{
+	uint64_t loops = atomic_load_explicit(&w->loops, memory_order_relaxed);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->n_paths; i++)
+		n += path_poll(w, &w->paths[i]);
+	events_poll(w->events, w->index);
+	if (++w->held == HELD_LOOPS)
+		flight_end(w);
+	// Only where nothing is kept back: every packet is freed or with its driver.
+	if (!w->flying) {
+		rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
+		w->held = 0;
+	}
+	atomic_store_explicit(&w->loops, loops + 1, memory_order_relaxed);
+	return n;
+}
+
+void worker_end(struct worker *w)
+{
+	flight_end(w);
+	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
+	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
+}
+
 static int worker_run(void *arg)
 {
 	struct workers *all = ((void **)arg)[0];
 	struct worker *w = ((void **)arg)[1];
-	unsigned empty = 0, held = 0;
-	uint64_t loops = 0;
+	unsigned empty = 0;
 
-	rte_rcu_qsbr_thread_register(w->live->qsbr, w->index);
-	rte_rcu_qsbr_thread_online(w->live->qsbr, w->index);
+	worker_begin(w);
 	while (!atomic_load_explicit(&all->open, memory_order_acquire)
 	       && !atomic_load_explicit(&all->stop, memory_order_relaxed)) {
 		idle(w);
-		atomic_store_explicit(&w->loops, ++loops, memory_order_relaxed);
+		atomic_fetch_add_explicit(&w->loops, 1, memory_order_relaxed);
 	}
 	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
-		unsigned n = 0;
-
-		for (unsigned i = 0; i < w->n_paths; i++)
-			n += path_poll(w, &w->paths[i]);
-		events_poll(w->events, w->index);
-		if (++held == HELD_LOOPS)
-			flight_end(w);
-		// Only where nothing is kept back: every packet is freed or with its driver.
-		if (!w->flying) {
-			rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
-			held = 0;
-		}
-		atomic_store_explicit(&w->loops, ++loops, memory_order_relaxed);
-		empty = n ? 0 : empty + 1;
+		empty = worker_turn(w) ? 0 : empty + 1;
 		if (w->idle_sleep && empty >= IDLE_POLLS)
 			idle(w);
-		while (unlikely(loops == w->stall_at)
+		while (unlikely(
+			       atomic_load_explicit(&w->loops, memory_order_relaxed) == w->stall_at
+		       )
 		       && !atomic_load_explicit(&all->stop, memory_order_relaxed))
 			rte_pause();
 	}
-	flight_end(w);
-	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
-	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
+	worker_end(w);
 	return 0;
 }
 

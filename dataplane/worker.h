@@ -50,6 +50,7 @@ struct worker {
 	bool reply_reset, idle_sleep;
 	struct worker_flight flights[2];
 	struct worker_flight *flying; // begun, not ended; NULL: none
+	unsigned held; // turns since nothing was kept back
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };
 
@@ -76,3 +77,8 @@ void workers_open(struct workers *);
 // Tell those that were launched, and wait until the last has left its loop.
 void workers_stop(struct workers *);
 void workers_refill(struct workers *); // the budget of ICMP answers, each 100 ms
+
+// The loop by hand, on the caller's own thread, for who measures it: begin, turns, end.
+void worker_begin(struct worker *);
+unsigned worker_turn(struct worker *); // every path once; packets received
+void worker_end(struct worker *); // what is in flight is sent
