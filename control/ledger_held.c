@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTLE_SLICE 200 // claims in one commit: two to three milliseconds of the loop
+#define SETTLE_SLICE 100 // claims in one commit: two to three milliseconds of the loop
 #define IN_PART "; in part: "
 
 int held_group(

@@ -410,10 +410,12 @@ static void test_audit_slices(void **state)
 	assert_int_equal(walked.seq, 1500); // three whole slices
 	walked = (struct walked){0};
 	assert_int_equal(ledger_audit_verify(f->ledger, walked_cb, &walked), 0);
-	event_base_loop(f->base, EVLOOP_ONCE);
-	ledger_audit(f->ledger, "somebody", "test", "gone", NULL);
+	for (int i = 0; i < 5; i++) {
+		for (int n = 0; n < 300; n++)
+			ledger_audit(f->ledger, "somebody", "test", "gone", NULL);
+		event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	}
 	transaction_fail(f->ledger, -EIO);
-	event_base_loop(f->base, EVLOOP_NONBLOCK);
 	ledger_commit(f->ledger);
 	ledger_audit(f->ledger, "somebody", "test", "stays", NULL);
 	ledger_commit(f->ledger);

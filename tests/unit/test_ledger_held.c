@@ -201,42 +201,42 @@ static void test_held_slices(void **state)
 	struct list_state list;
 	struct held held;
 
-	cases_held(f, 0, 650);
+	cases_held(f, 0, 950);
 	held = held_of(f);
-	assert_int_equal(held.n_claims, 650);
+	assert_int_equal(held.n_claims, 950);
 	// Ended between two slices: settled ones are in force, the rest is held and says so.
 	settle_first_slice(f, held.id);
 	transaction_fail(f->ledger, -EIO); // as if killed: the second slice does not hold
 	fixture_reopen(f);
 	held = held_of(f);
-	assert_int_equal(held.n_claims, 450);
-	assert_string_equal(held.why, "too many; in part: approved 200 of 650 claims");
+	assert_int_equal(held.n_claims, 850);
+	assert_string_equal(held.why, "too many; in part: approved 100 of 950 claims");
 	assert_true(audited(f, "held.begin", "held 1", "a test"));
 	ledger_state(f->ledger, &list);
-	assert_int_equal(list.count, 200);
+	assert_int_equal(list.count, 100);
 	ledger_check(f->ledger);
 	// A commit that fails between two slices is told.
 	settle_first_slice(f, held.id);
 	transaction_fail(f->ledger, -EIO);
 	loop_until(f, &f->done);
 	assert_int_equal(f->error, -EIO);
-	assert_non_null(strstr(f->message, "only 200 of 450 claims are approved"));
+	assert_non_null(strstr(f->message, "only 100 of 850 claims are approved"));
 	held = held_of(f);
-	assert_int_equal(held.n_claims, 250);
-	assert_string_equal(held.why, "too many; in part: approved 200 of 450 claims");
+	assert_int_equal(held.n_claims, 750);
+	assert_string_equal(held.why, "too many; in part: approved 100 of 850 claims");
 	ledger_check(f->ledger);
 	// What joins the change meanwhile was not looked at by who approved.
 	settle_first_slice(f, held.id);
-	cases_held(f, 650, 1);
+	cases_held(f, 950, 1);
 	loop_until(f, &f->done);
 	assert_int_equal(f->error, 0);
-	assert_string_equal(f->message, "250 claims are in force");
+	assert_string_equal(f->message, "750 claims are in force");
 	held = held_of(f);
 	assert_int_equal(held.n_claims, 1);
 	settle(f, false, held.id);
 	ledger_counts(f->ledger, &counts);
 	assert_int_equal(counts.held, 0);
-	assert_int_equal(counts.claims, 650);
+	assert_int_equal(counts.claims, 950);
 	assert_int_equal(held_of(f).id, 0);
 	ledger_check(f->ledger);
 }
