@@ -218,6 +218,10 @@ static int transaction_end(struct ledger *l, unsigned *ret_topics)
 	} else {
 		sources_commit(l);
 		state_publish(l);
+		if (l->refused_room && l->now.tally.entries < l->conf.max_entries) {
+			l->refused_room = false;
+			topics |= LEDGER_ROOM;
+		}
 	}
 	dirty_free(l);
 	l->open = false;

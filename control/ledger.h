@@ -201,6 +201,7 @@ enum ledger_topic {
 	LEDGER_ENTRIES = 1, // the list's revision moved
 	LEDGER_EXCEPTIONS = 2, // protections or allows changed
 	LEDGER_PAUSE = 4,
+	LEDGER_ROOM = 8, // after refusals: there is room again, on disk or in the list
 };
 typedef void (*ledger_wake)(void *ctx, unsigned topics);
 int ledger_watch(struct ledger *, unsigned topics, ledger_wake, void *ctx);

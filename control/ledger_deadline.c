@@ -166,6 +166,8 @@ void deadline_arm(struct ledger *l)
 
 	if (l->due_fd < 0)
 		return;
+	if (l->space_low)
+		wait_ms = SPACE_MS;
 	if (next != UNTIL_FOREVER && !l->ends_held) {
 		int64_t now = ledger_time_ms(l);
 
@@ -298,6 +300,8 @@ void deadline_run(struct ledger *l)
 	int64_t now = ledger_time(l);
 
 	clock_judge(l);
+	if (l->space_low)
+		space_check(l);
 	if (!l->ends_held) {
 		claims_expire(l, now);
 		allows_expire(l, now);

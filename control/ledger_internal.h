@@ -43,6 +43,7 @@ struct event;
 // Brake on the shrink of one source: beyond both of them, an operator decides.
 #define SHRINK_PERCENT 20
 #define SHRINK_FLOOR 100
+#define SPACE_MS 1000 // between two looks at a full disk
 #define EXPIRE_BATCH 500 // claims ended in one transaction: bounds its time
 #define PENDING_FULL 4000 // items in one transaction, then it is committed at once
 
@@ -174,6 +175,7 @@ struct ledger {
 
 	int reserve_fd; // locked: one daemon a ledger
 	bool reserve_kept, space_low;
+	bool refused_room; // a block, for want of room in the list
 	unsigned checkpoint_pages; // of the write-ahead log, at most
 	struct checkpointer *checkpointer;
 

@@ -83,8 +83,10 @@ void space_check(struct ledger *l)
 			(unsigned long long)(available >> 10),
 			l->dir
 		);
-	if (!low && l->space_low)
+	if (!low && l->space_low) {
 		log_notice("ledger: space in %s again: new blocks are accepted", l->dir);
+		ledger_wake_soon(l, LEDGER_ROOM);
+	}
 	l->space_low = low;
 	if (low && available < reserve / 4)
 		space_release(l);

@@ -177,10 +177,11 @@ static enum submit_code capacity_judge(
 	d = dirty_find(l, n, key);
 	if (!d || d->has)
 		return SUBMIT_OK;
+	l->refused_room = true;
 	snprintf(
 		message,
 		192,
-		"the list is full: %" PRIu64 " of %" PRIu64 " entries (dataplane.capacity)",
+		"the list is full: %" PRIu64 " of %" PRIu64 " entries (control.ledger.max_entries)",
 		l->now.tally.entries,
 		l->conf.max_entries
 	);

@@ -464,6 +464,15 @@ static void pump_come(evutil_socket_t fd, short what, void *ctx)
 
 // --- life
 
+// Blocks that were refused for want of room are found by reading everything again.
+static void room_come(void *ctx, unsigned topics)
+{
+	(void)topics;
+	struct thehive *hive = ctx;
+	if (hive->counters.cases_refused)
+		hive_list_full(hive);
+}
+
 static int services_make(struct thehive *hive, char message[256])
 {
 	const struct conf_thehive *conf = hive->conf;
@@ -556,6 +565,8 @@ int thehive_create(
 	if (!error)
 		error = hive_list_init(hive);
 	if (!error)
+		error = ledger_watch(ledger, LEDGER_ROOM, room_come, hive);
+	if (!error)
 		error = ledger_notes(
 			ledger, hive->source, "case/", refusals_count, &hive->counters.cases_refused
 		);
@@ -575,6 +586,7 @@ void thehive_free(struct thehive *hive)
 {
 	if (!hive)
 		return;
+	ledger_unwatch(hive->ledger, room_come, hive);
 	http_client_free(hive->prompt); // no callback comes any more
 	http_client_free(hive->paced);
 	while (!LIST_EMPTY(&hive->reads))

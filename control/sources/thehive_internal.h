@@ -109,6 +109,7 @@ struct hive_full {
 	size_t at; // in the page
 	int64_t claim_id; // absent: the last claim looked at
 	bool waiting; // for a request or a reading
+	bool again; // as soon as it ends
 	int64_t begun_ms;
 	struct event *timer, *step_event;
 };
@@ -219,4 +220,5 @@ int hive_list_init(struct thehive *);
 void hive_list_fini(struct thehive *);
 void hive_list_start(struct thehive *); // the version is known
 void hive_list_resume(struct thehive *); // after a back-off
+void hive_list_full(struct thehive *); // the full one, now
 void hive_list_read_done(struct thehive *, bool failed); // a paced reading ended

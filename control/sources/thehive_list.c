@@ -348,7 +348,8 @@ static void full_end(struct thehive *hive)
 	hive->counters.listings++;
 	hive->counters.reconciled = time(NULL);
 	int64_t rest = (int64_t)hive->conf->full_s * 1000 - (hive_clock_ms() - full->begun_ms);
-	timer_add(full->timer, rest > 1000 ? rest : 1000);
+	timer_add(full->timer, rest > 1000 && !full->again ? rest : 1000);
+	full->again = false;
 }
 
 static void full_page_come(void *ctx, const struct http_answer *answer)
@@ -576,6 +577,14 @@ void hive_list_start(struct thehive *hive)
 	}
 	changed_step(hive, CHANGED_CASES);
 	full_soon(hive);
+}
+
+void hive_list_full(struct thehive *hive)
+{
+	if (hive->full.step != FULL_IDLE)
+		hive->full.again = true;
+	else if (hive->listing)
+		full_soon(hive);
 }
 
 void hive_list_resume(struct thehive *hive)

@@ -85,6 +85,26 @@ class Fault(unittest.TestCase):
         os.makedirs(self.lab.path("list"), exist_ok=True)
         return self.lab.control_section()
 
+    def test_clock_before_the_list_holds_the_ends(self):
+        """The list was written tomorrow, so this machine's clock is wrong: no end takes effect by it."""
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
+        self.lab.configure()
+        lab.write_rules(self.lab.path("list"), [DENIED, f"{ENDING} until={end}"])
+        files = [self.lab.path("list", name) for name in ("deny.rules", "deny.journal")]
+        for path in files:
+            os.utime(path, (time.time() + 86400,) * 2)
+        self.lab.start_dataplane()
+        self.settle()
+        self.assertTrue(self.lab.ctl_status()["ends_held"])
+        begun = time.monotonic()
+        while time.monotonic() < begun + 5:
+            self.assertFalse(self.arrives(ENDING))
+        for path in files:
+            os.utime(path)
+        lab.wait_for(lambda: self.arrives(ENDING), "the clock fits, the end takes effect", 20)
+        self.assertFalse(self.lab.ctl_status()["ends_held"])
+        self.assertFalse(self.arrives(DENIED))
+
     def test_link_is_down_without_a_list(self):
         """Where the driver can set a link (a tap can), it is down until there is a list, and at a stop."""
         def up(device):
