@@ -16,6 +16,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -395,6 +396,7 @@ int ports_start(struct ports *ports)
 			return rc;
 		}
 		p->started = true;
+		p->kernel_drops = port_kernel_drops(p);
 		port_told(p, "promiscuous mode", rte_eth_promiscuous_enable(p->id));
 		port_told(p, "all-multicast mode", rte_eth_allmulticast_enable(p->id));
 	}
@@ -453,4 +455,30 @@ bool port_link_up(const struct port *p)
 	if (p->conf->iface)
 		return iface_running(p->conf->iface);
 	return rte_eth_link_get_nowait(p->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+static uint64_t iface_counter(const char *iface, const char *counter)
+{
+	char path[128], line[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s", iface, counter);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = '\0';
+	close(fd);
+	return strtoull(line, NULL, 10);
+}
+
+uint64_t port_kernel_drops(const struct port *p)
+{
+	uint64_t now;
+
+	if (!p->conf->iface)
+		return 0;
+	now = iface_counter(p->conf->iface, "rx_dropped")
+		+ iface_counter(p->conf->iface, "rx_missed_errors");
+	return now > p->kernel_drops ? now - p->kernel_drops : 0;
 }

@@ -73,7 +73,7 @@ size_t stats_ports(struct stats_port *ret_ports, size_t max)
 			.rx_bytes = eth.ibytes,
 			.tx_packets = eth.opackets,
 			.tx_bytes = eth.obytes,
-			.rx_missed = eth.imissed,
+			.rx_missed = RTE_MAX(eth.imissed, port_kernel_drops(p)),
 			.rx_errors = eth.ierrors,
 			.tx_errors = eth.oerrors,
 		};

@@ -173,6 +173,13 @@ class Fault(unittest.TestCase):
         lab.wait_for(lambda: self.lab.ctl_status()["workers_stalled"] == 1, "the watchdog sees it", 30)
         self.assertIn("503", self.health().split("\r\n")[0])
         self.assertIn("no progress", self.lab.log("dataplane"))
+        # What the kernel then drops for a full ring is in the port's counters.
+        sender = self.lab.socket("inside", socket.AF_PACKET, socket.SOCK_RAW)
+        self.addCleanup(sender.close)
+        sender.bind(("eth0", 0))
+        for _ in range(6000):
+            sender.send(b"\xff" * 6 + b"\x02\0\0\0\0\x01" + b"\x08\x06" + bytes(46))
+        lab.wait_for(lambda: self.lab.ctl_status()["ports"][0]["rx_missed"] > 1000, "lost packets are counted")
 
     def test_worker_stalls_and_it_exits(self):
         process = self.start(environment={"STANCH_TEST_STALL_AT": "20000"}, on_stall="exit", ready=False)
