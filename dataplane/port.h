@@ -44,6 +44,6 @@ void ports_link_set(struct ports *, bool up);
 // Stopped and, where the driver can, the link down: nothing is forwarded.
 void ports_stop(struct ports *);
 bool port_link_up(const struct port *);
-// What the kernel dropped of a kernel interface since the start (a full ring of AF_XDP is not in the
-// driver's count); 0 for other ports.
+// What the kernel dropped on a kernel interface since the start: a full ring of AF_XDP is not in
+// the driver's count. 0 for other ports.
 uint64_t port_kernel_drops(const struct port *);
