@@ -45,7 +45,8 @@ struct event;
 #define SHRINK_FLOOR 100
 #define SPACE_MS 1000 // between two looks at a full disk
 #define EXPIRE_BATCH 500 // claims ended in one transaction: bounds its time
-#define PENDING_FULL 4000 // items in one transaction, then it is committed at once
+#define PENDING_FULL                                                                               \
+	500 // items in one transaction, then it is committed at once: its commit is short
 
 enum stmt {
 	STMT_BEGIN,
