@@ -159,7 +159,8 @@ static int64_t allow_deadline(int64_t until, int64_t wall_ms, int64_t boot_ms)
 	return boot_ms + until * 1000 - wall_ms;
 }
 
-static void put(struct exceptions *x, const struct exception *e, int64_t wall_ms, int64_t boot_ms)
+static struct record *
+put(struct exceptions *x, const struct exception *e, int64_t wall_ms, int64_t boot_ms)
 {
 	struct match_key key;
 	struct record *r;
@@ -185,9 +186,10 @@ static void put(struct exceptions *x, const struct exception *e, int64_t wall_ms
 	before = match_rule_action(x->match, rule);
 	if ((action_of(r, boot_ms) | before) != before)
 		match_action_set(x->match, rule, before | action_of(r, boot_ms));
+	return r;
 }
 
-int exceptions_replace(
+int exceptions_replace_begin(
 	struct exceptions *x,
 	const struct exception *given,
 	size_t n,
@@ -205,7 +207,7 @@ int exceptions_replace(
 		if (given[i].indicator.kind == INDICATOR_NAME)
 			names++;
 		else
-			put(x, &given[i], wall_ms, boot_ms);
+			due_lower(x, put(x, &given[i], wall_ms, boot_ms));
 	}
 	for (uint32_t rule = 0; rule < x->top; rule++) {
 		struct record *r = &x->records[rule];
@@ -216,8 +218,12 @@ int exceptions_replace(
 		}
 	}
 	x->names = names;
-	settle_all(x, boot_ms);
 	return 0;
+}
+
+void exceptions_replace_end(struct exceptions *x, int64_t boot_ms)
+{
+	settle_all(x, boot_ms);
 }
 
 int exceptions_breakglass(struct exceptions *x, const struct match_key *key, int64_t deadline_ms)

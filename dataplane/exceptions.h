@@ -24,11 +24,12 @@ int exceptions_create(struct rte_rcu_qsbr *, struct exceptions **ret_exceptions)
 void exceptions_free(struct exceptions *);
 struct match *exceptions_match(struct exceptions *);
 
-// Additions before removals. -ENOSPC: too many, or removed ones are still being read; nothing
-// changed then.
-int exceptions_replace(
+// First the additions; what is no longer among them goes at the end, once no lookup is under way
+// that began before. -ENOSPC: too many, or removed ones are still being read; nothing changed then.
+int exceptions_replace_begin(
 	struct exceptions *, const struct exception *, size_t n, int64_t wall_ms, int64_t boot_ms
 );
+void exceptions_replace_end(struct exceptions *, int64_t boot_ms);
 // Root's allow until `deadline_ms`; 0 ends it. -ENOSPC, -ENOENT: there was none to end.
 int exceptions_breakglass(struct exceptions *, const struct match_key *, int64_t deadline_ms);
 // Allows whose end has passed stop.

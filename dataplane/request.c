@@ -315,7 +315,7 @@ static enum request_outcome exceptions(struct request *r)
 	if (error < 0)
 		return result_error(r, error, 0);
 	result(r, WIRE_OK);
-	return REQUEST_APPLIED;
+	return set_settling(q->set) ? REQUEST_SETTLE : REQUEST_APPLIED;
 }
 
 // --- pause and allow

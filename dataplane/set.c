@@ -46,6 +46,7 @@ struct set {
 	size_t n_late;
 	struct list_state late_after;
 	uint64_t late_generation; // of the synchronisation it came in; 0: none
+	bool late_exceptions; // what is no longer among them waits for it too
 };
 
 // --- making and freeing
@@ -420,6 +421,14 @@ static void barrier_begin(struct set *s)
 	s->grew = false;
 }
 
+static void exceptions_late(struct set *s)
+{
+	if (!s->late_exceptions)
+		return;
+	s->late_exceptions = false;
+	exceptions_replace_end(s->exceptions, set_now(s).boot_ms);
+}
+
 static bool may_weaken(struct set *s)
 {
 	barrier_begin(s);
@@ -599,6 +608,7 @@ bool set_settle(struct set *s, uint32_t slots)
 		return true;
 	if (!may_weaken(s))
 		return false;
+	exceptions_late(s);
 	if (s->late)
 		late_apply(s);
 	return !s->sync.sweeping || sweep(s, slots);
@@ -606,7 +616,7 @@ bool set_settle(struct set *s, uint32_t slots)
 
 bool set_settling(const struct set *s)
 {
-	return s->late || s->sync.sweeping;
+	return s->late || s->late_exceptions || s->sync.sweeping;
 }
 
 bool set_settle_waits(const struct set *s)
@@ -667,7 +677,8 @@ void set_load_reset(struct set *s)
 	struct table_time now = set_now(s);
 
 	table_clear(s->table);
-	exceptions_replace(s->exceptions, NULL, 0, now.wall_ms, now.boot_ms);
+	exceptions_replace_begin(s->exceptions, NULL, 0, now.wall_ms, now.boot_ms);
+	exceptions_replace_end(s->exceptions, now.boot_ms);
 	load_recycle(s);
 }
 
@@ -685,8 +696,14 @@ int set_load_complete(struct set *s, const struct list_state *state)
 int set_exceptions(struct set *s, const struct exception *given, size_t n)
 {
 	struct table_time now = set_now(s);
+	int r = exceptions_replace_begin(s->exceptions, given, n, now.wall_ms, now.boot_ms);
 
-	return exceptions_replace(s->exceptions, given, n, now.wall_ms, now.boot_ms);
+	if (r < 0)
+		return r;
+	s->grew = s->late_exceptions = true;
+	if (may_weaken(s))
+		exceptions_late(s);
+	return 0;
 }
 
 int set_breakglass(struct set *s, const struct indicator *n, int64_t deadline_ms)

@@ -678,6 +678,33 @@ static void test_exceptions(void **state)
 	set_free(set);
 }
 
+// A lookup that began before the new ones were there still finds what it found before.
+static void test_exceptions_replaced_under_a_reader(void **state)
+{
+	struct set *set = set_empty_list(4);
+	struct rte_rcu_qsbr *qsbr = set_live(set)->qsbr;
+	struct exception wide = {parse("192.0.2.0/24"), EXCEPTION_PROTECT, UNTIL_FOREVER};
+	struct exception narrow = {parse("192.0.2.7"), EXCEPTION_PROTECT, UNTIL_FOREVER};
+
+	(void)state;
+	assert_int_equal(set_exceptions(set, &wide, 1), 0);
+	assert_false(set_settling(set));
+	rte_rcu_qsbr_thread_register(qsbr, 0);
+	rte_rcu_qsbr_thread_online(qsbr, 0);
+	assert_int_equal(set_exceptions(set, &narrow, 1), 0);
+	assert_true(set_settling(set));
+	assert_false(set_settle(set, UINT32_MAX));
+	assert_int_equal(exception_at(set, "192.0.2.9"), EXCEPTION_PROTECT);
+	assert_int_equal(exception_at(set, "192.0.2.7"), EXCEPTION_PROTECT);
+	rte_rcu_qsbr_quiescent(qsbr, 0);
+	assert_true(set_settle(set, UINT32_MAX));
+	assert_false(set_settling(set));
+	assert_int_equal(exception_at(set, "192.0.2.9"), 0);
+	assert_int_equal(exception_at(set, "192.0.2.7"), EXCEPTION_PROTECT);
+	rte_rcu_qsbr_thread_offline(qsbr, 0);
+	set_free(set);
+}
+
 static void test_pause(void **state)
 {
 	struct set *set = set_empty_list(4);
@@ -712,6 +739,7 @@ int main(void)
 		cmocka_unit_test(test_removal_after_quiescence_is_at_once),
 		cmocka_unit_test(test_recycling_waits_for_grace_and_drain),
 		cmocka_unit_test(test_exceptions),
+		cmocka_unit_test(test_exceptions_replaced_under_a_reader),
 		cmocka_unit_test(test_pause),
 	};
 	const char *given = getenv("SEED");
