@@ -143,6 +143,11 @@ static bool unicast(uint8_t family, const uint8_t *addr)
 	return addr[0] != 0xff && memcmp(addr, zero, 16) != 0;
 }
 
+static bool is_ip(uint16_t ethertype)
+{
+	return ethertype == 0x0800 || ethertype == 0x86dd;
+}
+
 size_t
 act_reply(uint8_t *frame, size_t len, size_t room, const struct packet *packet, bool *ret_icmp)
 {
@@ -150,10 +155,12 @@ act_reply(uint8_t *frame, size_t len, size_t room, const struct packet *packet, 
 	uint8_t mac[6];
 	size_t answer;
 
-	// Only a packet that is wholly at hand as Ethernet, to and from one host.
-	if (packet->n_layers == 0 || layer->l3 < 14 || (frame[0] & 1) || layer->l4 >= len
-	    || (layer->flags & PACKET_FRAGMENT_LATER) || !unicast(layer->family, layer->src)
-	    || !unicast(layer->family, layer->dst) || icmp_error(layer, frame[layer->l4]))
+	// Only a packet that is wholly at hand as Ethernet, to and from one host, and in nothing
+	// else: what surrounds it would have to be turned round too.
+	if (packet->n_layers != 1 || !is_ip(packet->ethertype) || layer->l3 < 14 || (frame[0] & 1)
+	    || layer->l4 >= len || (layer->flags & PACKET_FRAGMENT_LATER)
+	    || !unicast(layer->family, layer->src) || !unicast(layer->family, layer->dst)
+	    || icmp_error(layer, frame[layer->l4]))
 		return 0;
 	*ret_icmp = layer->proto != IPPROTO_TCP;
 	if (*ret_icmp)

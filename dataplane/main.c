@@ -151,8 +151,10 @@ static int list_init(struct dataplane *d)
 	options.events = d->events;
 	policy_init(&options.policy);
 	options.policy.inbound_allow = conf->inbound_allow;
-	if (conf->non_ip_forward)
+	if (conf->non_ip_forward) {
 		options.policy.verdicts[REASON_NON_IP] = VERDICT_FORWARD;
+		options.policy.verdicts[REASON_TUNNEL_UNKNOWN] = VERDICT_FORWARD;
+	}
 	if (conf->fragments_drop)
 		options.policy.verdicts[REASON_FRAGMENT_PORT_ENTRY] = VERDICT_DROP;
 	if (conf->start_open)

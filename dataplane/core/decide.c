@@ -31,6 +31,7 @@ struct judged {
 	const struct packet_layer *layer;
 	const uint8_t *addr;
 	uint16_t port;
+	uint8_t family; // the layer's, or 4 for an IPv4 address inside one of IPv6
 	bool source;
 };
 
@@ -55,9 +56,7 @@ static bool excepted(const struct judge *j, const struct judged *a, enum reason 
 
 	if (!j->exceptions)
 		return false;
-	match_lookup(
-		j->exceptions, a->layer->family, a->addr, ports_proto(a->layer), a->port, &hit
-	);
+	match_lookup(j->exceptions, a->family, a->addr, ports_proto(a->layer), a->port, &hit);
 	if (hit.actions & MATCH_PROTECT)
 		*ret_reason = REASON_PROTECTED;
 	else if (hit.actions & MATCH_ALLOW)
@@ -131,16 +130,30 @@ static void address_judge(struct judge *j, const struct judged *a, const struct 
 
 _Static_assert(ADDRESSES_MAX <= MATCH_BURST, "a packet fits into a burst of its own");
 
-static unsigned destinations_list(const struct packet *p, uint8_t index, struct judged *at)
+// The layer's own address, then the further ones of that side.
+static unsigned side_list(const struct packet *p, uint8_t index, bool source, struct judged *at)
 {
 	const struct packet_layer *l = &p->layers[index];
+	const struct judged own = {
+		.layer = l,
+		.addr = source ? l->src : l->dst,
+		.port = source ? l->sport : l->dport,
+		.family = l->family,
+		.source = source,
+	};
 	unsigned n = 0;
 
-	at[n++] = (struct judged){.layer = l, .addr = l->dst, .port = l->dport};
+	at[n++] = own;
 	for (uint8_t i = 0; i < p->n_vias; i++) {
-		if (p->vias[i].layer != index)
+		const struct packet_via *via = &p->vias[i];
+
+		if (via->layer != index || via->source != source)
 			continue;
-		at[n++] = (struct judged){.layer = l, .addr = p->vias[i].addr, .port = l->dport};
+		at[n] = own;
+		at[n].addr = via->addr;
+		if (via->embedded)
+			at[n].family = 4;
+		n++;
 	}
 	return n;
 }
@@ -151,13 +164,10 @@ addresses_list(const struct packet *p, enum direction direction, struct judged a
 	unsigned n = 0;
 
 	for (uint8_t i = p->n_layers; i-- > 0;) {
-		const struct packet_layer *l = &p->layers[i];
-
 		if (direction != DIRECTION_IN)
-			n += destinations_list(p, i, &at[n]);
+			n += side_list(p, i, false, &at[n]);
 		if (direction != DIRECTION_OUT)
-			at[n++] = (struct judged
-			){.layer = l, .addr = l->src, .port = l->sport, .source = true};
+			n += side_list(p, i, true, &at[n]);
 	}
 	return n;
 }
@@ -180,6 +190,19 @@ settled(const struct policy *policy, const struct packet *packet, enum direction
 	return REASON_NO_ENTRY;
 }
 
+// Behind a tunnel's end there may be anything, but the tunnel itself has addresses.
+static bool judged_all_the_same(
+	const struct policy *policy,
+	const struct packet *p,
+	enum direction direction,
+	uint8_t reason
+)
+{
+	return reason == REASON_TUNNEL_UNKNOWN && p->n_layers
+		&& policy->verdicts[reason] != VERDICT_DROP
+		&& !(direction == DIRECTION_IN && policy->inbound_allow);
+}
+
 // --- the two steps
 
 bool decide_ask(
@@ -194,7 +217,8 @@ bool decide_ask(
 	unsigned n;
 
 	*ret_asked = (struct decide_asked){.reason = (uint8_t)settled(policy, packet, direction)};
-	if (ret_asked->reason != REASON_NO_ENTRY)
+	if (ret_asked->reason != REASON_NO_ENTRY
+	    && !judged_all_the_same(policy, packet, direction, ret_asked->reason))
 		return true;
 	n = addresses_list(packet, direction, at);
 	if (match_pushed(burst) + n > MATCH_BURST)
@@ -202,9 +226,7 @@ bool decide_ask(
 	ret_asked->first = (uint8_t)match_pushed(burst);
 	ret_asked->n = (uint8_t)n;
 	for (unsigned i = 0; i < n; i++)
-		match_push(
-			burst, at[i].layer->family, at[i].addr, ports_proto(at[i].layer), at[i].port
-		);
+		match_push(burst, at[i].family, at[i].addr, ports_proto(at[i].layer), at[i].port);
 	return true;
 }
 

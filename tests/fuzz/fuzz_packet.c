@@ -6,6 +6,7 @@
 
 #include "dataplane/capture.h"
 #include "dataplane/core/decide.h"
+#include "dataplane/core/packet_walk.h"
 #include "tests/match_memory.h"
 
 #include <pcap/pcap.h>
@@ -55,6 +56,7 @@ static void packet_check(const struct packet *p, uint32_t len, uint32_t wire_len
 {
 	CHECK(p->reason < REASON_COUNT && p->n_layers <= PACKET_LAYERS_MAX);
 	CHECK(p->n_vias <= PACKET_VIAS_MAX && p->vlans <= PACKET_VLANS_MAX);
+	CHECK(p->reason != REASON_BUG);
 	CHECK(p->reason != REASON_NO_ENTRY || p->n_layers > 0);
 	for (uint8_t i = 0; i < p->n_vias; i++)
 		CHECK(p->vias[i].layer < p->n_layers);
@@ -66,12 +68,25 @@ static void packet_check(const struct packet *p, uint32_t len, uint32_t wire_len
 		if (p->reason != REASON_NO_ENTRY)
 			continue;
 		CHECK(l->l4 > l->l3 && l->l4 <= len);
+		CHECK(i == 0 || l->l3 >= l[-1].l4);
 		CHECK(l->l4 + (uint32_t)l->l4_len <= wire_len);
 		if (l->flags & PACKET_PORTS)
 			CHECK(l->l4 + 8u <= len && l->l4_len >= 8);
 		if (l->flags & PACKET_FRAGMENT_LATER)
 			CHECK(!(l->flags & (PACKET_PORTS | PACKET_FRAGMENT_FIRST)));
 	}
+}
+
+// The short path answers as the long one does.
+static void paths_compare(const uint8_t *octets, uint32_t len, uint32_t wire_len)
+{
+	struct packet a, b;
+
+	packet_parse(octets, len, wire_len, PACKET_ETHERNET, &a);
+	packet_walk(octets, len, wire_len, PACKET_ETHERNET, &b);
+	CHECK(a.reason == b.reason && a.ethertype == b.ethertype && a.vlans == b.vlans);
+	CHECK(a.n_layers == b.n_layers && a.n_vias == b.n_vias);
+	CHECK(memcmp(a.layers, b.layers, a.n_layers * sizeof(*a.layers)) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -95,6 +110,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	capture_parse(dlts[data[0] % 8], octets, len, wire_len, scratch, &p);
 	// A cooked record gets an Ethernet header in place of its own.
 	packet_check(&p, len + 14, wire_len + 14);
+	if (len)
+		paths_compare(octets, len, wire_len);
 	policy_init(&policy);
 	policy.have_list = true;
 	decide(&policy, m, NULL, &p, (enum direction)(data[1] % 3), &d);

@@ -356,6 +356,136 @@ static int esp_build(struct build *b, const struct layer *l)
 	return prepend(b, 24) ? 0 : refuse(b, "too long");
 }
 
+// --- tunnels
+
+static int mpls_build(struct build *b, const struct layer *l)
+{
+	const struct layer *next = next_layer(b);
+	unsigned label = positional_number(l, 16);
+	uint8_t *h = prepend(b, 4);
+
+	if (!h)
+		return refuse(b, "too long");
+	put16(h, label >> 4);
+	h[2] = (uint8_t)(label << 4 | number(l, "bottom", !next || strcmp(next->words[0], "mpls")));
+	h[3] = 64;
+	return 0;
+}
+
+static int pppoe_build(struct build *b, const struct layer *l)
+{
+	unsigned len = number(l, "len", (unsigned)counted(b));
+	uint8_t *h = prepend(b, 6);
+
+	if (!h)
+		return refuse(b, "too long");
+	h[0] = (uint8_t)number(l, "ver", 0x11);
+	h[1] = (uint8_t)number(l, "code", 0);
+	put16(h + 2, 0x77);
+	put16(h + 4, len);
+	return 0;
+}
+
+// What the next layer is called by PPP, and by NSH and VXLAN-GPE.
+static unsigned next_number(const struct build *b, bool ppp)
+{
+	static const struct {
+		const char *name;
+		unsigned ppp, nsh;
+	} numbers[] = {
+		{"ip", 0x21, 1},
+		{"ip6", 0x57, 2},
+		{"eth", 0x31, 3},
+		{"nsh", 0, 4},
+		{"mpls", 0x281, 5},
+	};
+	const struct layer *next = next_layer(b);
+
+	for (size_t i = 0; next && i < sizeof(numbers) / sizeof(*numbers); i++) {
+		if (strcmp(next->words[0], numbers[i].name) == 0)
+			return ppp ? numbers[i].ppp : numbers[i].nsh;
+	}
+	return 0;
+}
+
+static int ppp_build(struct build *b, const struct layer *l)
+{
+	uint8_t *h = prepend(b, 2);
+
+	if (!h)
+		return refuse(b, "too long");
+	put16(h, number(l, "proto", next_number(b, true)));
+	return 0;
+}
+
+static int gre_build(struct build *b, const struct layer *l)
+{
+	bool sum = flag(l, "sum"), key = value(l, "key"), seq = value(l, "seq");
+	unsigned flags = (sum ? 0x8000u : 0) | (key ? 0x2000u : 0) | (seq ? 0x1000u : 0);
+	uint8_t *h = prepend(b, 4 + 4 * (size_t)(sum + key + seq));
+
+	if (!h)
+		return refuse(b, "too long");
+	put16(h, number(l, "flags", flags));
+	put16(h + 2, number(l, "type", next_ethertype(b)));
+	if (key)
+		put16(h + 4 + 4 * sum + 2, number(l, "key", 0));
+	return 0;
+}
+
+static int etherip_build(struct build *b, const struct layer *l)
+{
+	uint8_t *h = prepend(b, 2);
+
+	if (!h)
+		return refuse(b, "too long");
+	h[0] = (uint8_t)(number(l, "ver", 3) << 4);
+	return 0;
+}
+
+static int nsh_build(struct build *b, const struct layer *l)
+{
+	uint8_t *h = prepend(b, 8);
+
+	if (!h)
+		return refuse(b, "too long");
+	h[0] = (uint8_t)(number(l, "ver", 0) << 6 | 0x0f);
+	h[1] = (uint8_t)(0xc0 | number(l, "len", 2));
+	h[2] = 2;
+	h[3] = (uint8_t)number(l, "next", next_number(b, false));
+	return 0;
+}
+
+static int vxlan_build(struct build *b, const struct layer *l)
+{
+	bool gpe = strcmp(l->words[0], "gpe") == 0;
+	uint8_t *h = prepend(b, 8);
+
+	if (!h)
+		return refuse(b, "too long");
+	h[0] = (uint8_t)number(l, "flags", gpe ? 0x0c : 0x08);
+	if (gpe)
+		h[3] = (uint8_t)number(l, "next", next_number(b, false));
+	h[6] = 42;
+	return 0;
+}
+
+static int geneve_build(struct build *b, const struct layer *l)
+{
+	uint8_t options[252] = {0};
+	const char *opt = value(l, "opt");
+	int n = opt ? hex_parse(opt, options, sizeof(options)) : 0;
+	uint8_t *h = n >= 0 ? prepend(b, 8 + (size_t)n) : NULL;
+
+	if (!h)
+		return refuse(b, "opt=");
+	h[0] = (uint8_t)(number(l, "ver", 0) << 6 | number(l, "optlen", (unsigned)n / 4));
+	put16(h + 2, number(l, "type", next_ethertype(b)));
+	h[5] = 42;
+	memcpy(h + 8, options, (size_t)n);
+	return 0;
+}
+
 static int nothing_build(struct build *b, const struct layer *l)
 {
 	(void)b;
@@ -397,20 +527,29 @@ static int hex_build(struct build *b, const struct layer *l)
 
 static const struct kind kinds[] = {
 	{"raw", 0, 0, nothing_build},
-	{"eth", 0, 0, eth_build},
+	{"eth", 0x6558, 143, eth_build},
 	{"vlan", 0x8100, 0, vlan_build},
 	{"ip", 0x0800, 4, ip_build},
 	{"ip6", 0x86dd, 41, ip6_build},
 	{"hbh", 0, 0, extension_build},
 	{"rh", 0, 43, rh_build},
 	{"frag", 0, 44, frag_build},
+	{"gre", 0, 47, gre_build},
 	{"esp", 0, 50, esp_build},
 	{"ah", 0, 51, ah_build},
 	{"none", 0, 59, nothing_build},
 	{"dst", 0, 60, extension_build},
+	{"etherip", 0, 97, etherip_build},
 	{"mobility", 0, 135, extension_build},
+	{"mpls", 0x8847, 137, mpls_build},
 	{"hip", 0, 139, extension_build},
 	{"shim6", 0, 140, extension_build},
+	{"nsh", 0x894f, 145, nsh_build},
+	{"pppoe", 0x8864, 0, pppoe_build},
+	{"ppp", 0x880b, 0, ppp_build},
+	{"vxlan", 0, 0, vxlan_build},
+	{"gpe", 0, 0, vxlan_build},
+	{"geneve", 0, 0, geneve_build},
 	{"icmp", 0, 1, icmp_build},
 	{"tcp", 0, 6, tcp_build},
 	{"udp", 0, 17, udp_build},

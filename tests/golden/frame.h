@@ -14,12 +14,17 @@
 //   frag [off=N] [mf] [next=N]
 //   tcp SPORT>DPORT [FLAGS] [doff=N]   udp SPORT>DPORT [len=N]
 //   icmp TYPE    icmp6 TYPE    esp    none
+//   mpls LABEL [bottom=N]    pppoe [len=N] [code=N] [ver=N]    ppp [proto=N]
+//   gre [sum] [key=N] [seq=N] [flags=N] [type=N]    etherip [ver=N]
+//   nsh [next=N] [len=N] [ver=N]    vxlan [flags=N]    gpe [flags=N] [next=N]
+//   geneve [opt=HEX] [optlen=N] [ver=N] [type=N]
 //   data N       hex HEX…              octets of this layer
 //   trail N      octets behind the end of IP
 //   cut N        the frame ends after N octets     have N   only N octets are at hand
 //
 // Lengths and next protocols are what the layers make them, unless given. Offsets (off=) count
-// eights, doff= and ihl= fours. FLAGS are letters of FSRPAU.
+// eights, doff= and ihl= fours. FLAGS are letters of FSRPAU. An eth inside another layer is a frame
+// in a tunnel.
 
 #pragma once
 

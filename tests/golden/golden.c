@@ -67,6 +67,8 @@ static const struct setting verdict_settings[] = {
 	{"start=open", REASON_NO_LIST, VERDICT_FORWARD},
 	{"non_ip=drop", REASON_NON_IP, VERDICT_DROP},
 	{"non_ip=forward", REASON_NON_IP, VERDICT_FORWARD},
+	{"non_ip=drop", REASON_TUNNEL_UNKNOWN, VERDICT_DROP},
+	{"non_ip=forward", REASON_TUNNEL_UNKNOWN, VERDICT_FORWARD},
 	{"fragments=forward", REASON_FRAGMENT_PORT_ENTRY, VERDICT_FORWARD},
 	{"fragments=drop", REASON_FRAGMENT_PORT_ENTRY, VERDICT_DROP},
 };
@@ -89,14 +91,18 @@ static int rules_load(struct golden *g)
 
 static void setting_take(struct golden *g, const char *word)
 {
+	bool taken = false;
+
 	for (size_t i = 0; i < sizeof(verdict_settings) / sizeof(*verdict_settings); i++) {
 		const struct setting *s = &verdict_settings[i];
 
 		if (strcmp(word, s->text) == 0) {
 			g->policy.verdicts[s->reason] = (uint8_t)s->verdict;
-			return;
+			taken = true;
 		}
 	}
+	if (taken)
+		return;
 	if (strncmp(word, "at=", 3) == 0 && until_parse(word + 3, strlen(word + 3), &g->at) == 0)
 		rules_load(g);
 	else if (strcmp(word, "direction=out") == 0)

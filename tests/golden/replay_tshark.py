@@ -5,13 +5,15 @@
 
   replay_tshark.py STANCH_REPLAY
 
-Of every capture, half of the destinations of the outermost IP layer are denied. Packets that
-are judged by the list must get the verdict that follows from the destination which tshark sees;
-those that are not must have the reasons below. Skipped without the captures or tshark.
+Of every capture, half of the destinations of all IP layers are denied. Packets that are judged by
+the list must get the verdict and the entry that follow from the destinations which tshark sees, the
+innermost first, with the IPv4 addresses inside those of IPv6; those that are not must have the
+reasons below. Skipped without the captures or tshark.
 """
 
 import collections
 import glob
+import ipaddress
 import json
 import os
 import shutil
@@ -27,6 +29,8 @@ ODD = {
     "802.1ad_QinQ": {"LINK_PROTOCOL": 2},  # ARP
     "frag-eth-vlan-ip-tcp-syn": {"FRAGMENT_FIRST_SHORT": 1, "FRAGMENT_TCP_OFFSET_1": 1},
     "frag-ip-tcp-syn": {"FRAGMENT_FIRST_SHORT": 1, "FRAGMENT_TCP_OFFSET_1": 1},
+    "wrong-version-ipv4-ipv6": {"BAD_IP_VERSION": 1},  # inside a tunnel
+    "wrong-version-ipv6-ipv6": {"BAD_IP_VERSION": 1},
     "toobig": {"LINK_PROTOCOL": 3},  # neighbour discovery of the hosts
     "covert_send6": {"LINK_PROTOCOL": 1},
     "frag-1": {"LINK_PROTOCOL": 4},
@@ -44,17 +48,36 @@ def skip(why):
     sys.exit(77)
 
 
+def embedded(text):
+    """The IPv4 addresses inside a destination of IPv6."""
+    a = ipaddress.ip_address(text)
+    if a.version == 4:
+        return []
+    if a in ipaddress.ip_network("64:ff9b::/96"):
+        return [str(ipaddress.IPv4Address(a.packed[12:]))]
+    inside = [a.ipv4_mapped, a.sixtofour, *reversed(a.teredo or ())]
+    return [str(i) for i in inside if i]
+
+
 def destinations(capture):
-    """Destination of the outermost IP layer by packet, as tshark sees it; None: no IP."""
+    """Destinations by packet as tshark sees them, the innermost layer's first. What an ICMP error
+    quotes goes nowhere."""
     out = subprocess.run(
-        ["tshark", "-n", "-r", capture, "-T", "fields", "-E", "occurrence=f", "-E", "separator=|",
+        ["tshark", "-n", "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-r", capture,
+         "-T", "fields", "-E", "occurrence=a", "-E", "separator=|", "-E", "aggregator=,",
          "-e", "frame.number", "-e", "ip.dst", "-e", "ipv6.dst", "-e", "frame.protocols"],
         capture_output=True, text=True, check=True).stdout
     found = {}
     for line in out.splitlines():
         number, ip, ipv6, protocols = line.split("|")
-        outermost = next((p for p in protocols.split(":") if p in ("ip", "ipv6")), None)
-        found[int(number)] = {"ip": ip, "ipv6": ipv6, None: None}[outermost]
+        of = {"ip": iter(ip.split(",")), "ipv6": iter(ipv6.split(","))}
+        layers = []
+        for p in protocols.split(":"):
+            if p in ("icmp", "icmpv6"):
+                break
+            if p in of:
+                layers.append(next(of[p], None))
+        found[int(number)] = [a for l in reversed(layers) if l for a in [l, *embedded(l)]]
     return found
 
 
@@ -70,19 +93,19 @@ def compare(program, rules, capture):
     """Returns what is wrong, as lines, and how many packets were compared."""
     seen, wrong, compared = destinations(capture), [], 0
     odd = collections.Counter()
-    denied = sorted({d for d in seen.values() if d})[::2]
+    denied = sorted({d for all_of_it in seen.values() for d in all_of_it})[::2]
     with open(rules, "w", encoding="ascii") as f:
         f.write("\n".join(denied) + "\n")
     rows = replay(program, rules, capture)
     if len(rows) != len(seen):
         wrong.append(f"{len(rows)} packets, tshark sees {len(seen)}")
     for row in rows:
-        destination = seen[row["packet"]]
-        expected = ("drop", destination) if destination in denied else ("forward", None)
+        entry = next((d for d in seen[row["packet"]] if d in denied), None)
+        expected = ("drop" if entry else "forward", entry)
         if row["reason"] not in JUDGED:
             odd[row["reason"]] += 1
         elif (row["verdict"], row.get("entry")) != expected:
-            wrong.append(f"packet {row['packet']} to {destination}: {row}")
+            wrong.append(f"packet {row['packet']} to {seen[row['packet']]}: {row}")
         else:
             compared += 1
     name = os.path.basename(capture).removesuffix(".pcap")

@@ -200,6 +200,27 @@ static void never_to_multicast_or_broadcast(void **state)
 	assert_int_equal(reply(len, &icmp), 0);
 }
 
+// The answer would have to turn round what surrounds the packet too.
+static void never_out_of_a_tunnel(void **state)
+{
+	bool icmp;
+	size_t len = tcp_frame(4, 0x02, 0, false);
+
+	(void)state;
+	assert_true(reply(len, &icmp) > 0);
+	len = tcp_frame(4, 0x02, 0, false);
+	memmove(frame + 18, frame + 14, len - 14);
+	memcpy(frame + 12, "\x88\x47\x00\x06\x41\x40", 6);
+	assert_int_equal(parsed(len + 4).layers[0].tcp_flags, 0x02);
+	assert_int_equal(reply(len + 4, &icmp), 0);
+	len = tcp_frame(4, 0x02, 0, false);
+	memmove(frame + 34, frame + 14, len - 14);
+	frame[17] = (uint8_t)(len - 14 + 20);
+	frame[23] = 4;
+	assert_int_equal(parsed(len + 20).n_layers, 2);
+	assert_int_equal(reply(len + 20, &icmp), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +230,7 @@ int main(void)
 		cmocka_unit_test(icmp_prohibited),
 		cmocka_unit_test(never_to_an_icmp_error),
 		cmocka_unit_test(never_to_multicast_or_broadcast),
+		cmocka_unit_test(never_out_of_a_tunnel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

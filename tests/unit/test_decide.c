@@ -195,8 +195,36 @@ static void test_reasons_of_the_walk(void **state)
 		assert_int_equal(d.reason, i);
 		assert_int_equal(d.verdict, reason_table[i].verdict);
 		policy.verdicts[i] = VERDICT_MONITOR;
-		assert_int_equal(decided(&p, DIRECTION_OUT).verdict, VERDICT_MONITOR);
+		d = decided(&p, DIRECTION_OUT);
+		// What a tunnel carries may be unknown, but the tunnel has addresses.
+		if (i == REASON_TUNNEL_UNKNOWN)
+			assert_int_equal(d.reason, REASON_ENTRY_DENY);
+		else
+			assert_int_equal(d.verdict, VERDICT_MONITOR);
 	}
+}
+
+// An IPv4 address inside one of IPv6 is judged as IPv4, on its own side, with the layer's port.
+static void test_embedded_addresses(void **state)
+{
+	static const uint8_t pairs[][2] = {{1, 2}};
+	struct packet p = packet_of(1, pairs);
+	struct decision d;
+	uint32_t rule = add(entries, 9, MATCH_ENFORCE);
+
+	(void)state;
+	p.layers[0].family = 6;
+	p.n_vias = 1;
+	p.vias[0] = (struct packet_via){.embedded = true, .addr = {203, 0, 113, 9}};
+	d = decided(&p, DIRECTION_OUT);
+	assert_int_equal(d.rule, rule);
+	assert_false(d.source);
+	assert_int_equal(decided(&p, DIRECTION_IN).reason, REASON_NO_ENTRY);
+	p.vias[0].source = true;
+	assert_int_equal(decided(&p, DIRECTION_OUT).reason, REASON_NO_ENTRY);
+	d = decided(&p, DIRECTION_IN);
+	assert_int_equal(d.rule, rule);
+	assert_true(d.source);
 }
 
 int main(void)
@@ -209,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup(test_vias_belong_to_their_layer, setup),
 		cmocka_unit_test_setup(test_nothing_to_judge, setup),
 		cmocka_unit_test_setup(test_reasons_of_the_walk, setup),
+		cmocka_unit_test_setup(test_embedded_addresses, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 // What the header walk tells the workers beyond a reason: offsets, lengths, flags, addresses.
 // The reasons themselves are golden cases.
 
+#include "dataplane/core/packet_walk.h"
 #include "tests/golden/frame.h"
 #include "tests/unit/cm.h"
 
@@ -169,6 +170,103 @@ static void test_largest(void **state)
 	assert_int_equal(p.reason, REASON_BAD_IPV4_HEADER);
 }
 
+// Every layer, the outermost first, with offsets of its own.
+static void test_layers(void **state)
+{
+	struct packet p = parse("eth / vlan 5 / ip 10.0.0.1>192.0.2.1 / udp 50000>4789 / vxlan / "
+				"eth / vlan 6 / ip6 fd00::1>2002:cb00:7107::1 / gre key=7 / "
+				"ip 10.0.0.2>203.0.113.8 / tcp 40000>443 S / data 9 / trail 4");
+
+	(void)state;
+	assert_int_equal(p.reason, REASON_NO_ENTRY);
+	assert_int_equal(p.n_layers, 3);
+	assert_int_equal(p.vlans, 1);
+	assert_int_equal(p.ethertype, 0x0800);
+	assert_int_equal(p.layers[0].l3, 18);
+	assert_int_equal(p.layers[0].dport, 4789);
+	assert_int_equal(p.layers[0].l4_len, 8 + 8 + 18 + 40 + 8 + 20 + 20 + 9);
+	assert_int_equal(p.layers[1].family, 6);
+	assert_int_equal(p.layers[1].l3, 18 + 20 + 8 + 8 + 18);
+	assert_int_equal(p.layers[1].proto, 47);
+	assert_int_equal(p.layers[1].flags, 0);
+	assert_int_equal(p.layers[2].family, 4);
+	assert_int_equal(p.layers[2].l3, p.layers[1].l3 + 40 + 8);
+	assert_int_equal(p.layers[2].l4_len, 29);
+	assert_int_equal(p.layers[2].tcp_flags, 2);
+	addr_is(p.layers[2].dst, AF_INET, "203.0.113.8");
+	assert_int_equal(p.n_vias, 1);
+	assert_int_equal(p.vias[0].layer, 1);
+	assert_true(p.vias[0].embedded);
+	assert_false(p.vias[0].source);
+	addr_is(p.vias[0].addr, AF_INET, "203.0.113.7");
+}
+
+// What was found before the walk ended is known.
+static void test_layers_of_the_malformed(void **state)
+{
+	struct packet p = parse("eth / ip 10.0.0.1>192.0.2.1 / gre flags=2 / data 40");
+
+	(void)state;
+	assert_int_equal(p.reason, REASON_BAD_GRE);
+	assert_int_equal(p.n_layers, 1);
+	p = parse("eth / mpls 100 / hex 00000000 / eth type=0x1234 / data 40");
+	assert_int_equal(p.reason, REASON_TUNNEL_UNKNOWN);
+	assert_int_equal(p.n_layers, 0);
+	assert_int_equal(p.ethertype, 0x8847);
+	p = parse("eth / pppoe / ppp / ip 10.0.0.1>203.0.113.8 / udp 1>2");
+	assert_int_equal(p.reason, REASON_NO_ENTRY);
+	assert_int_equal(p.ethertype, 0x8864);
+}
+
+static void paths_agree(const uint8_t *octets, uint32_t len, uint32_t wire_len)
+{
+	struct packet a, b;
+
+	memset(&a, 0x5a, sizeof(a));
+	memset(&b, 0xa5, sizeof(b));
+	packet_parse(octets, len, wire_len, PACKET_ETHERNET, &a);
+	packet_walk(octets, len, wire_len, PACKET_ETHERNET, &b);
+	assert_int_equal(a.reason, b.reason);
+	assert_int_equal(a.n_layers, b.n_layers);
+	assert_int_equal(a.n_vias, b.n_vias);
+	assert_int_equal(a.vlans, b.vlans);
+	assert_int_equal(a.ethertype, b.ethertype);
+	assert_memory_equal(a.layers, b.layers, a.n_layers * sizeof(*a.layers));
+}
+
+// The short path answers as the long one does, whatever one octet is, wherever the frame ends.
+static void test_short_path(void **state)
+{
+	static const char *const texts[] = {
+		"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S / data 12",
+		"eth / vlan 5 / ip 10.0.0.1>203.0.113.7 / udp 3545>4788 / data 12",
+		"eth / ip6 fd00::1>2001:db8::7 / tcp 40000>443 SA doff=6 / data 12",
+		"eth / vlan 5 / ip6 fd00::1>2002:db8::7 / udp 320>3785 / data 12",
+		"eth / ip 10.0.0.1>10.0.0.2 / udp 5>4789 / vxlan / eth / ip 10.0.0.1>10.0.0.2",
+	};
+
+	(void)state;
+	for (size_t t = 0; t < sizeof(texts) / sizeof(*texts); t++) {
+		char error[128];
+		struct frame f;
+
+		assert_int_equal(frame_parse(texts[t], &f, error), 0);
+		for (uint32_t at = 12; at < f.len; at++) {
+			uint8_t was = f.octets[at];
+
+			for (unsigned value = 0; value < 256; value++) {
+				f.octets[at] = (uint8_t)value;
+				paths_agree(f.octets, f.len, f.len);
+			}
+			f.octets[at] = was;
+		}
+		for (uint32_t n = 0; n <= f.len; n++) {
+			paths_agree(f.octets, n, n);
+			paths_agree(f.octets, n, f.len);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +277,9 @@ int main(void)
 		cmocka_unit_test(test_what_is_known_of_the_malformed),
 		cmocka_unit_test(test_gathered),
 		cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_layers_of_the_malformed),
+		cmocka_unit_test(test_short_path),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
