@@ -9,6 +9,10 @@
 
 #define HUGE ((size_t)2 << 20)
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 // Linux 6.1; -EINVAL before
+#endif
+
 static void *map(size_t size)
 {
 	void *memory
@@ -39,9 +43,14 @@ void *pages_map(size_t size)
 	return aligned;
 }
 
-void pages_huge(void *memory, size_t size)
+void pages_huge(void *memory, size_t size, bool now)
 {
-	(void)madvise(memory, size, MADV_HUGEPAGE);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)memory & (page - 1);
+	uint8_t *at = (uint8_t *)memory - before;
+
+	(void)madvise(at, size + before, MADV_HUGEPAGE);
+	if (now)
+		(void)madvise(at, size + before, MADV_COLLAPSE);
 }
 
 void pages_unmap(void *memory, size_t size)

@@ -7,9 +7,12 @@
 
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 void *pages_map(size_t size); // NULL: no memory
 // Of a mapping: better in huge pages, where the kernel has them. Then resident as a whole.
-void pages_huge(void *memory, size_t size);
+// now: what is in small pages moves at once, which takes a while; else the kernel does it when it
+// comes to it.
+void pages_huge(void *memory, size_t size, bool now);
 void pages_unmap(void *memory, size_t size); // NULL is fine

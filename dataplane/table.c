@@ -69,6 +69,15 @@ static size_t slots_size(const struct table *t)
 	return (slots_of(t) + SLOTS_AT_ONCE) * sizeof(struct slot);
 }
 
+void table_huge(const struct table *t, bool now)
+{
+	struct match_part parts[MATCH_PARTS];
+	unsigned n = match_hot(t->match, parts);
+
+	for (unsigned i = 0; i < n; i++)
+		pages_huge(parts[i].at, parts[i].size, now);
+}
+
 int table_create(
 	uint32_t capacity,
 	struct rte_rcu_qsbr *qsbr,
@@ -78,8 +87,6 @@ int table_create(
 {
 	struct table *t = calloc(1, sizeof(*t));
 	uint8_t key[16];
-	void *hot;
-	size_t hot_size;
 	int r = -ENOMEM;
 
 	if (!t)
@@ -90,8 +97,7 @@ int table_create(
 	if (!t->memory || getentropy(key, sizeof(key)))
 		goto fail;
 	t->match = match_init(t->memory, capacity, key);
-	match_hot(t->match, &hot, &hot_size);
-	pages_huge(hot, hot_size);
+	table_huge(t, false);
 	t->rules = match_rules(t->match);
 	t->slots = pages_map(slots_size(t));
 	t->records = pages_map(slots_of(t) * sizeof(*t->records));

@@ -39,6 +39,8 @@ int table_create(
 );
 void table_free(struct table *);
 struct match *table_match(struct table *);
+// Huge pages for what lookups touch most. now: at once, before there are workers.
+void table_huge(const struct table *, bool now);
 
 struct table_sum table_all(const struct table *);
 uint64_t table_names(const struct table *);

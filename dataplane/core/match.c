@@ -81,10 +81,25 @@ size_t match_size(uint32_t capacity)
 	return lay_out(&m, capacity, NULL);
 }
 
-void match_hot(struct match *m, void **ret_at, size_t *ret_size)
+static struct match_part part_of(void *at, size_t n, size_t size)
 {
-	*ret_at = (uint8_t *)m + HUGE;
-	*ret_size = (size_t)((uint8_t *)(m->hosts + m->host_lines) - (uint8_t *)*ret_at);
+	return (struct match_part){at, n * size};
+}
+
+unsigned match_hot(const struct match *m, struct match_part ret_parts[static MATCH_PARTS])
+{
+	unsigned n = 0;
+
+	// near[], wide[] and hosts[] lie one behind the other.
+	ret_parts[n++] = part_of(m->near, 2 * CELLS24 / 8 + m->host_lines * sizeof(*m->hosts), 1);
+	ret_parts[n++] = part_of(m->rules, m->capacity, sizeof(*m->rules)); // used from its start
+	// A rule for every small page of lines: they are all resident anyway.
+	if (m->top < m->rule_lines / 64)
+		return n;
+	ret_parts[n++] = part_of(m->lines, m->rule_lines, sizeof(*m->lines));
+	if (atomic_load_explicit(&m->lengths6[2], memory_order_relaxed))
+		ret_parts[n++] = part_of(m->classes6, m->class_mask + 1, sizeof(*m->classes6));
+	return n;
 }
 
 static const struct match_reader *const readers[] = {

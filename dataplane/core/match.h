@@ -60,8 +60,14 @@ size_t match_size(uint32_t capacity);
 // Returns the structure inside `memory`; `key` seeds the bucket choice.
 struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[static 16]);
 
-// The octets of it that lookups touch everywhere: worth huge pages. Aligned to 2 MiB if all is.
-void match_hot(struct match *, void **ret_at, size_t *ret_size);
+// Parts of it that lookups touch everywhere, with as much as is in it now: worth huge pages.
+// Returns how many.
+#define MATCH_PARTS 4
+struct match_part {
+	void *at;
+	size_t size;
+};
+unsigned match_hot(const struct match *, struct match_part ret_parts[static MATCH_PARTS]);
 
 // --- the writer
 

@@ -162,17 +162,25 @@ static void key_draw(const struct bench *b, struct match_key *k)
 }
 
 // As the set does it (dataplane/table.c).
+static size_t match_huge(const struct bench *b, bool now)
+{
+	struct match_part parts[MATCH_PARTS];
+	unsigned n = match_hot(b->match, parts);
+
+	for (unsigned i = 0; i < n; i++)
+		pages_huge(parts[i].at, parts[i].size, now);
+	return parts[0].size;
+}
+
 static void match_make(struct bench *b, const uint8_t secret[16])
 {
 	uint32_t capacity = 2 * b->n + 1024;
-	void *memory = pages_map(match_size(capacity)), *hot;
-	size_t hot_size;
+	void *memory = pages_map(match_size(capacity));
 
 	if (!memory)
 		rte_exit(1, "no memory for the lookup structure\n");
 	b->match = match_init(memory, capacity, secret);
-	match_hot(b->match, &hot, &hot_size);
-	pages_huge(hot, hot_size);
+	match_huge(b, false);
 }
 
 // Octets of a mapping that memory stands behind.
@@ -193,9 +201,7 @@ static void set_fill(struct bench *b)
 {
 	static const uint8_t secret[16] = "bench's own key.";
 	double begun;
-	size_t hot_size;
 	uint32_t rule;
-	void *hot;
 
 	match_make(b, secret);
 	b->keys = malloc(b->n * sizeof(*b->keys));
@@ -213,8 +219,7 @@ static void set_fill(struct bench *b)
 		(void)match_add(b->match, &b->keys[i], MATCH_ENFORCE, &rule);
 	}
 	printf("fill %.3f\n", seconds() - begun);
-	match_hot(b->match, &hot, &hot_size);
-	printf("hot %zu\n", hot_size);
+	printf("hot %zu\n", match_huge(b, true));
 	printf("resident %zu\n", resident(b->match, match_size(match_capacity(b->match))));
 }
 
