@@ -108,6 +108,8 @@ static int load_check(void *ctx, const struct list_state *state)
 		r = set_exceptions(l->set, l->exceptions, l->n);
 	if (r == 0)
 		r = set_load_complete(l->set, state);
+	if (r == 0)
+		table_huge(set_table(l->set), true);
 	if (r < 0 && r != -EILSEQ && !l->error)
 		l->error = r;
 	return r;

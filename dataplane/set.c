@@ -598,7 +598,6 @@ static bool sweep(struct set *s, uint32_t slots)
 	if (list_in_force(s, &target) < 0)
 		return false;
 	table_mark_end(s->table);
-	table_huge(s->table, false);
 	s->sync = (struct sync){0};
 	return true;
 }
@@ -689,7 +688,6 @@ int set_load_complete(struct set *s, const struct list_state *state)
 
 	if (all.count != state->count || !digest_equal(all.digest, state->digest))
 		return -EILSEQ;
-	table_huge(s->table, true);
 	return list_in_force(s, state);
 }
 

@@ -596,7 +596,10 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 			settle_action(t, slot, false);
 	}
 	*from = slot_next(t, slot);
-	return *from >= slots_of(t);
+	if (*from < slots_of(t))
+		return false;
+	table_huge(t, false);
+	return true;
 }
 
 // --- the scrub's walk

@@ -154,7 +154,7 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 static void flight_begin(struct worker *w, struct worker_flight *f)
 {
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
-	match_clear(&f->match);
+	match_clear(w->live->entries, &f->match);
 	for (uint16_t i = 0; i < f->n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
 	for (uint16_t i = 0; i < f->n; i++) {
@@ -189,6 +189,8 @@ static unsigned path_poll(struct worker *w, const struct worker_path *path)
 
 	f->path = path;
 	f->n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, f->mbufs, WORKER_BURST);
+	if (w->flying)
+		match_look(w->live->entries, &w->flying->match);
 	if (f->n)
 		flight_begin(w, f);
 	flight_end(w);

@@ -281,7 +281,7 @@ void decide(
 	struct match_burst burst;
 	struct decide_asked asked;
 
-	match_clear(&burst);
+	match_clear(entries, &burst);
 	(void)decide_ask(policy, packet, direction, &burst, &asked); // alone it has room
 	match_begin(entries, &burst);
 	match_end(entries, &burst);

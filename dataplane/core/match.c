@@ -133,11 +133,15 @@ struct match *match_init(void *memory, uint32_t capacity, const uint8_t key[stat
 	lay_out(m, capacity, memory);
 	for (uint8_t i = 0; i < 5; i++)
 		siphash128(key, &i, 1, (uint64_t *)(void *)m->round_keys[i]);
-	for (uint8_t i = 0; i < 4; i++) {
-		uint8_t text[2] = {i, 'f'};
+	for (uint8_t i = 0; i < 2; i++) {
+		uint8_t texts[2][2] = {{i, 's'}, {i, 'c'}};
 
-		m->filter_keys[i] = siphash64(key, text, sizeof(text));
+		m->short_keys[i] = siphash64(key, texts[0], sizeof(texts[0]));
+		m->filters.class_keys[i] = siphash64(key, texts[1], sizeof(texts[1]));
 	}
+	m->filters.near = m->near;
+	m->filters.classes6 = m->classes6;
+	m->filters.class_mask = m->class_mask;
 	for (unsigned bits = 0; bits <= 128; bits++) {
 		for (unsigned i = 0; i < bits; i++)
 			m->masks[bits][i / 8] |= (uint8_t)(0x80 >> i % 8);
@@ -728,7 +732,7 @@ void match_lookup(
 {
 	struct match_burst b;
 
-	match_clear(&b);
+	match_clear(m, &b);
 	match_push(&b, family, addr, proto, port);
 	match_begin(m, &b);
 	match_end(m, &b);
@@ -739,6 +743,11 @@ void match_lookup(
 void match_begin(const struct match *m, struct match_burst *b)
 {
 	m->reader->begin(m, b);
+}
+
+void match_look(const struct match *m, struct match_burst *b)
+{
+	m->reader->look(m, b);
 }
 
 void match_end(const struct match *m, struct match_burst *b)

@@ -101,6 +101,13 @@ match_line(const struct match *, uint32_t line, uint32_t ret_rules[static MATCH_
 #define MATCH_BURST 64
 #define MATCH_PROBES 256
 
+struct match_filters { // the start of struct match: what match_push asks the memory for
+	const _Atomic(uint32_t) *near; // bit: a /24 of IPv4
+	const _Atomic(uint8_t) *classes6;
+	uint64_t class_keys[2];
+	uint32_t class_mask;
+};
+
 struct match_probe { // a key that the filters could not rule out
 	struct match_key key;
 	uint32_t line, signature;
@@ -109,14 +116,17 @@ struct match_probe { // a key that the filters could not rule out
 // A burst of addresses in the middle of being looked up. Octets of the caller, touched by no one
 // else; need not be zeroed.
 struct match_burst {
+	const struct match_filters *filters;
 	// By match_push: what is looked up, by family. about: position in order of pushing << 24 |
 	// protocol << 16 | port.
 	uint32_t n4, n6;
 	uint32_t about4[MATCH_BURST], about6[MATCH_BURST];
 	_Alignas(64) uint32_t v4[MATCH_BURST]; // host byte order
 	uint8_t v6[MATCH_BURST][16];
+	uint32_t cell6[MATCH_BURST];
 	// By match_begin: what is left to look at.
 	unsigned n_hosts, n_probes;
+	bool looked;
 	uint32_t host_line[MATCH_BURST];
 	uint64_t host_passed[MATCH_BURST]; // bit that tells to go on
 	uint8_t host[MATCH_BURST]; // index into v4
@@ -128,9 +138,38 @@ struct match_burst {
 	struct match_hit hit[MATCH_BURST];
 };
 
-static inline void match_clear(struct match_burst *b)
+static inline void match_clear(const struct match *m, struct match_burst *b)
 {
+	b->filters = (const struct match_filters *)m;
 	b->n4 = b->n6 = 0;
+}
+
+// For filters alone: what collides costs time, not correctness.
+static inline uint32_t match_filter_hash(uint64_t bits, const uint64_t keys[2])
+{
+	uint64_t x = (bits ^ keys[0]) * (keys[1] | 1);
+
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93;
+	return (uint32_t)(x >> 32);
+}
+
+// The first 64 bits of an IPv6 address as a number.
+static inline uint64_t match_addr6_high(const uint8_t *addr)
+{
+	uint64_t x;
+
+	memcpy(&x, addr, sizeof(x));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	x = __builtin_bswap64(x);
+#endif
+	return x;
+}
+
+// Of classes6: the address's first 48 bits.
+static inline uint32_t match_class_cell(const struct match_filters *f, const uint8_t *addr)
+{
+	return match_filter_hash(match_addr6_high(addr) >> 16, f->class_keys) & f->class_mask;
 }
 
 static inline unsigned match_pushed(const struct match_burst *b)
@@ -138,8 +177,9 @@ static inline unsigned match_pushed(const struct match_burst *b)
 	return b->n4 + b->n6;
 }
 
-// One more address, at most MATCH_BURST. proto 0: ports unknown, port rules do not match
-// (port_rule still tells that one enforces on the address, whatever its protocol and port).
+// One more address, at most MATCH_BURST; its filter is asked for. proto 0: ports unknown, port
+// rules do not match (port_rule still tells that one enforces on the address, whatever its protocol
+// and port).
 static inline void match_push(
 	struct match_burst *b,
 	uint8_t family,
@@ -156,10 +196,13 @@ static inline void match_push(
 			| (uint32_t)addr[2] << 8 | addr[3];
 		b->about4[n4] = about;
 		b->n4 = n4 + 1;
+		__builtin_prefetch(&b->filters->near[b->v4[n4] >> 13]);
 	} else {
 		memcpy(b->v6[n6], addr, 16);
 		b->about6[n6] = about;
+		b->cell6[n6] = match_class_cell(b->filters, addr);
 		b->n6 = n6 + 1;
+		__builtin_prefetch(&b->filters->classes6[b->cell6[n6]]);
 	}
 }
 
@@ -167,6 +210,9 @@ static inline void match_push(
 // reads, so that it pays to do something else between them. Both under one reader's section: no
 // quiescent state between them.
 void match_begin(const struct match *, struct match_burst *);
+// Between the two, where there is something else to do on both sides of it: what hits will need is
+// asked for. May be left out.
+void match_look(const struct match *, struct match_burst *);
 void match_end(const struct match *, struct match_burst *);
 
 // The same for one address. ret_hit is always filled in.

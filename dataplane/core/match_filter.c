@@ -137,7 +137,7 @@ static void lengths_remove(struct match *m, unsigned bits)
 
 static void short_change(struct match *m, const struct match_key *k, bool add)
 {
-	uint32_t cell = short_cell(m, addr6_high(k->addr));
+	uint32_t cell = short_cell(m, k->addr);
 	unsigned length = k->prefix_len - SHORT_MIN;
 	uint8_t *count = &m->short_counts[length * SHORTS + cell];
 	uint16_t bits = atomic_load_explicit(&m->shorts6[cell], memory_order_relaxed);
@@ -151,7 +151,7 @@ static void short_change(struct match *m, const struct match_key *k, bool add)
 
 static void class_change(struct match *m, const struct match_key *k, bool add)
 {
-	uint32_t cell = class_cell(m, addr6_high(k->addr));
+	uint32_t cell = match_class_cell(&m->filters, k->addr);
 	unsigned class = k->proto ? CLASS_PORTS : length_class(k->prefix_len);
 	uint8_t *count = &m->class_counts[(size_t) class * (m->class_mask + 1) + cell];
 	uint8_t bits = atomic_load_explicit(&m->classes6[cell], memory_order_relaxed);

@@ -174,7 +174,7 @@ static void probe_run(const struct match *m, struct match_burst *b, unsigned i)
 }
 
 // A hit's rule lies anywhere: asked for before the first is read.
-static void probes_run(const struct match *m, struct match_burst *b)
+static void look(const struct match *m, struct match_burst *b)
 {
 	for (unsigned i = 0; i < b->n_probes; i++) {
 		const struct rule_line *l = &m->lines[b->probes[i].line];
@@ -188,9 +188,17 @@ static void probes_run(const struct match *m, struct match_burst *b)
 		if (index)
 			__builtin_prefetch(&m->rules[index - 1]);
 	}
+	b->looked = true;
+}
+
+static void probes_run(const struct match *m, struct match_burst *b)
+{
+	if (!b->looked)
+		look(m, b);
 	for (unsigned i = 0; i < b->n_probes; i++)
 		probe_run(m, b, i);
 	b->n_probes = 0;
+	b->looked = false;
 }
 
 // --- which keys to try
@@ -351,34 +359,23 @@ static void begin6(const struct match *m, struct match_burst *b)
 	uint64_t low = atomic_load_explicit(&m->lengths6[0], memory_order_acquire);
 	uint64_t tops_used = low & range(0, SHORT_MIN - 1);
 	uint64_t shorts_used = low & range(SHORT_MIN, CLASS_MIN - 1);
-	uint32_t short_at[MATCH_BURST], class_at[MATCH_BURST];
 
 	if (!low && !atomic_load_explicit(&m->lengths6[1], memory_order_acquire)
 	    && !atomic_load_explicit(&m->lengths6[2], memory_order_acquire)
 	    && !ports_used_any(m, 1))
 		return;
 	for (unsigned i = 0; i < b->n6; i++) {
-		uint64_t high = addr6_high(b->v6[i]);
+		uint32_t tops = 0, rest;
 
-		class_at[i] = class_cell(m, high);
-		__builtin_prefetch(&m->classes6[class_at[i]]);
-		short_at[i] = short_cell(m, high);
-		if (shorts_used)
-			__builtin_prefetch(&m->shorts6[short_at[i]]);
-	}
-	for (unsigned i = 0; i < b->n6; i++) {
-		uint32_t tops = 0,
-			 rest
-			= atomic_load_explicit(&m->classes6[class_at[i]], memory_order_acquire);
-
+		rest = atomic_load_explicit(&m->classes6[b->cell6[i]], memory_order_acquire);
 		if (shorts_used)
 			rest |= (uint32_t)atomic_load_explicit(
-					&m->shorts6[short_at[i]], memory_order_acquire
+					&m->shorts6[short_cell(m, b->v6[i])], memory_order_acquire
 				)
 				<< 8;
 		if (tops_used)
 			tops = atomic_load_explicit(
-				&m->tops[1][addr6_high(b->v6[i]) >> 48], memory_order_acquire
+				&m->tops[1][match_addr6_high(b->v6[i]) >> 48], memory_order_acquire
 			);
 		if (tops | rest)
 			probe6(m, b, i, tops, rest);
@@ -417,6 +414,7 @@ static void begin4(const struct match *m, struct match_burst *b)
 static void begin(const struct match *m, struct match_burst *b)
 {
 	b->hits = 0;
+	b->looked = false;
 	b->n_hosts = b->n_probes = 0;
 	if (b->n4)
 		begin4(m, b);
@@ -534,5 +532,6 @@ const struct match_reader READER(MATCH_VARIANT) = {
 	.host_look = host_look,
 	.key_hash = key_hash_slow,
 	.begin = begin,
+	.look = look,
 	.end = end,
 };

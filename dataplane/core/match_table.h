@@ -99,13 +99,15 @@ struct match_reader {
 	unsigned (*host_look)(const struct host_line *, uint32_t addr, unsigned *ret_free);
 	uint64_t (*key_hash)(const struct match *, const struct match_key *);
 	void (*begin)(const struct match *, struct match_burst *);
+	void (*look)(const struct match *, struct match_burst *);
 	void (*end)(const struct match *, struct match_burst *);
 };
 
 struct match {
 	// Written once, or seldom.
-	_Alignas(LINE) uint8_t round_keys[5][16];
-	uint64_t filter_keys[4];
+	_Alignas(LINE) struct match_filters filters; // as near, classes6, class_mask below
+	_Alignas(16) uint8_t round_keys[5][16];
+	uint64_t short_keys[2];
 	const struct match_reader *reader;
 	uint32_t capacity;
 	uint32_t host_lines, host_rules; // host_rules: indices of hosts are below
@@ -162,15 +164,6 @@ static inline unsigned proto_index(uint8_t proto)
 	return proto == PROTO_UDP;
 }
 
-static inline uint64_t from_be64(uint64_t x)
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	return x;
-#else
-	return __builtin_bswap64(x);
-#endif
-}
-
 static inline uint32_t addr4(const uint8_t *addr)
 {
 	return (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8 | addr[3];
@@ -182,15 +175,6 @@ static inline void addr4_put(uint8_t *addr, uint32_t x)
 	addr[1] = (uint8_t)(x >> 16);
 	addr[2] = (uint8_t)(x >> 8);
 	addr[3] = (uint8_t)x;
-}
-
-// The first 64 bits of an IPv6 address as a number.
-static inline uint64_t addr6_high(const uint8_t *addr)
-{
-	uint64_t x;
-
-	memcpy(&x, addr, sizeof(x));
-	return from_be64(x);
 }
 
 // --- hosts' meta
@@ -231,24 +215,9 @@ static inline uint32_t reduce(uint64_t hash, uint32_t n)
 	return (uint32_t)((uint64_t)(uint32_t)hash * n >> 32);
 }
 
-// For filters alone: what collides costs time, not correctness.
-static inline uint32_t filter_hash(const struct match *m, uint64_t bits, unsigned which)
+static inline uint32_t short_cell(const struct match *m, const uint8_t *addr)
 {
-	uint64_t x = (bits ^ m->filter_keys[2 * which]) * (m->filter_keys[2 * which + 1] | 1);
-
-	x ^= x >> 32;
-	x *= 0xd6e8feb86659fd93;
-	return (uint32_t)(x >> 32);
-}
-
-static inline uint32_t short_cell(const struct match *m, uint64_t high)
-{
-	return filter_hash(m, high >> 32, 0) & (SHORTS - 1);
-}
-
-static inline uint32_t class_cell(const struct match *m, uint64_t high)
-{
-	return filter_hash(m, high >> 16, 1) & m->class_mask;
+	return match_filter_hash(match_addr6_high(addr) >> 32, m->short_keys) & (SHORTS - 1);
 }
 
 static inline enum length_class length_class(unsigned bits)

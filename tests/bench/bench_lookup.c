@@ -282,12 +282,14 @@ static uint64_t ours_run(const struct bench *b, uint32_t from, uint32_t n)
 	for (uint32_t i = from; i < from + n; i += BURST) {
 		struct match_burst *burst = &bursts[begun++ % (DEPTH + 1)];
 
-		match_clear(burst);
+		match_clear(b->match, burst);
 		for (unsigned k = 0; k < BURST; k++)
 			match_push(burst, b->family, query(b, i + k), PROTO_TCP, 443);
-		match_begin(b->match, burst);
+		if (begun > 1)
+			match_look(b->match, &bursts[(begun - 2) % (DEPTH + 1)]);
 		if (begun - ended > DEPTH)
 			hits += burst_finish(b, &bursts[ended++ % (DEPTH + 1)]);
+		match_begin(b->match, burst);
 	}
 	while (ended < begun)
 		hits += burst_finish(b, &bursts[ended++ % (DEPTH + 1)]);

@@ -178,7 +178,7 @@ static void burst_draw(struct model *m)
 {
 	unsigned n = 1 + below(MATCH_BURST);
 
-	match_clear(&m->burst);
+	match_clear(m->match, &m->burst);
 	for (unsigned i = 0; i < n; i++) {
 		struct match_key *a = &m->asked[i];
 
@@ -290,8 +290,11 @@ static void round_run(struct model *m)
 	burst_draw(m);
 	(void)match_variant_set(m->match, variants[below(3)]);
 	match_begin(m->match, &m->burst);
-	while (during--)
+	for (unsigned i = 0; i < during; i++) {
+		if (i == during / 2 && below(2))
+			match_look(m->match, &m->burst);
 		change(m);
+	}
 	// Another may finish it: they share the structure and the burst.
 	(void)match_variant_set(m->match, variants[below(3)]);
 	match_end(m->match, &m->burst);

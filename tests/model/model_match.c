@@ -352,7 +352,7 @@ static void packet_decide(
 		decide(&m->policy, m->entry_match, m->exception_match, p, direction, d);
 		return;
 	}
-	match_clear(&burst);
+	match_clear(m->entry_match, &burst);
 	for (unsigned n = below(40); n; n--) {
 		struct packet filler;
 
@@ -362,7 +362,7 @@ static void packet_decide(
 	if (!decide_ask(&m->policy, p, direction, &burst, &asked)) {
 		if (match_pushed(&burst) < MATCH_BURST - 17)
 			die(m, "no room where there was some");
-		match_clear(&burst);
+		match_clear(m->entry_match, &burst);
 		(void)decide_ask(&m->policy, p, direction, &burst, &asked);
 	}
 	match_begin(m->entry_match, &burst);

@@ -121,7 +121,7 @@ static void pass_read(struct reader *r)
 {
 	struct match_burst b;
 
-	match_clear(&b);
+	match_clear(r->match, &b);
 	for (unsigned i = 0; i < STAY; i++) {
 		struct match_key k = address_staying(i);
 
