@@ -205,6 +205,39 @@ static bool judged_all_the_same(
 
 // --- the two steps
 
+// What most packets are: one layer, judged by one address.
+static bool one_ask(const struct packet_layer *l, bool source, struct match_burst *burst)
+{
+	if (match_pushed(burst) == MATCH_BURST)
+		return false;
+	match_push(
+		burst,
+		l->family,
+		source ? l->src : l->dst,
+		ports_proto(l),
+		source ? l->sport : l->dport
+	);
+	return true;
+}
+
+// All others. Apart, so that its array and what guards the stack cost only those.
+static bool __attribute__((noinline))
+all_ask(const struct packet *packet,
+	enum direction direction,
+	struct match_burst *burst,
+	struct decide_asked *ret_asked)
+{
+	struct judged at[ADDRESSES_MAX];
+	unsigned n = addresses_list(packet, direction, at);
+
+	if (match_pushed(burst) + n > MATCH_BURST)
+		return false;
+	ret_asked->n = (uint8_t)n;
+	for (unsigned i = 0; i < n; i++)
+		match_push(burst, at[i].family, at[i].addr, ports_proto(at[i].layer), at[i].port);
+	return true;
+}
+
 bool decide_ask(
 	const struct policy *policy,
 	const struct packet *packet,
@@ -213,21 +246,16 @@ bool decide_ask(
 	struct decide_asked *ret_asked
 )
 {
-	struct judged at[ADDRESSES_MAX];
-	unsigned n;
-
 	*ret_asked = (struct decide_asked){.reason = (uint8_t)settled(policy, packet, direction)};
 	if (ret_asked->reason != REASON_NO_ENTRY
 	    && !judged_all_the_same(policy, packet, direction, ret_asked->reason))
 		return true;
-	n = addresses_list(packet, direction, at);
-	if (match_pushed(burst) + n > MATCH_BURST)
-		return false;
 	ret_asked->first = (uint8_t)match_pushed(burst);
-	ret_asked->n = (uint8_t)n;
-	for (unsigned i = 0; i < n; i++)
-		match_push(burst, at[i].family, at[i].addr, ports_proto(at[i].layer), at[i].port);
-	return true;
+	if (packet->n_layers == 1 && packet->n_vias == 0 && direction != DIRECTION_BOTH) {
+		ret_asked->n = 1;
+		return one_ask(&packet->layers[0], direction == DIRECTION_IN, burst);
+	}
+	return all_ask(packet, direction, burst, ret_asked);
 }
 
 static void addresses_judge(
