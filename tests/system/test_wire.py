@@ -140,6 +140,26 @@ class Enforce(WireCase):
                 sniffer.close()
                 self.assertEqual(bool(seen), passes, (tags, address))
 
+    def test_tunnel(self):
+        """The kernel's own VXLAN: what it carries is judged, and its ARP gets through."""
+        for name, own, peer, inner in (("inside", INSIDE, OUTSIDE, "198.18.0.1"),
+                                       ("outside", OUTSIDE, INSIDE, "198.18.0.2")):
+            try:
+                self.lab.ip("link", "add", "vx0", "type", "vxlan", "id", "42", "local", own,
+                            "remote", peer, "dstport", "4789", name=name)
+            except RuntimeError as error:
+                self.skipTest(f"no VXLAN here: {error}")
+            self.addCleanup(self.lab.ip, "link", "del", "vx0", name=name)
+            self.lab.ip("addr", "add", f"{inner}/24", "dev", "vx0", name=name)
+            self.lab.ip("link", "set", "vx0", "up", name=name)
+        for address in (FREE, DENIED):
+            self.lab.ip("route", "add", address, "via", "198.18.0.2", "dev", "vx0", name="inside")
+        lab.wait_for(lambda: self.udp_arrives(FREE, payload=b"in a tunnel"),
+                     "a packet crosses the tunnel", 15)
+        before = self.reason("ENTRY_DENY")
+        self.assertFalse(self.udp_arrives(DENIED, payload=b"in a tunnel"))
+        self.assertGreater(self.reason("ENTRY_DENY"), before)
+
     def test_pause_and_allow_of_root(self):
         self.assertFalse(self.udp_arrives(DENIED))
         done = self.lab.ctl("allow", DENIED, "--for", "1h", "--reason", "a test")

@@ -267,6 +267,38 @@ static void test_short_path(void **state)
 	}
 }
 
+// Ordinary datagrams with a tunnel's port by chance: not one in a thousand is taken for a tunnel
+// that is malformed.
+static void test_chance_is_no_tunnel(void **state)
+{
+	static const uint16_t ports[] = {3544, 4754, 4789, 4790, 6081, 8472};
+	uint64_t x = 42;
+	char error[128];
+	struct frame f;
+
+	(void)state;
+	assert_int_equal(
+		frame_parse("eth / ip 10.0.0.1>192.0.2.1 / udp 53>1 / data 200", &f, error), 0
+	);
+	for (size_t i = 0; i < sizeof(ports) / sizeof(*ports); i++) {
+		unsigned lost = 0;
+
+		f.octets[36] = (uint8_t)(ports[i] >> 8);
+		f.octets[37] = (uint8_t)ports[i];
+		for (unsigned n = 0; n < 100000; n++) {
+			struct packet p;
+
+			for (uint32_t at = 42; at < f.len; at++) {
+				x = x * 6364136223846793005 + 1442695040888963407;
+				f.octets[at] = (uint8_t)(x >> 56);
+			}
+			packet_parse(f.octets, f.len, f.len, f.link, &p);
+			lost += p.reason != REASON_NO_ENTRY;
+		}
+		assert_true(lost < 100);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -280,6 +312,7 @@ int main(void)
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_layers_of_the_malformed),
 		cmocka_unit_test(test_short_path),
+		cmocka_unit_test(test_chance_is_no_tunnel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
