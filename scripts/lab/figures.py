@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("STANCH_BUILD", os.path.join(ROOT, "build"))
 AS_JSON = "--json" in sys.argv
 
 
@@ -70,7 +71,7 @@ class HugePages:
 
 
 def binary(name):
-    return os.path.join(ROOT, "build", "tests", "bench", name)
+    return os.path.join(BUILD, "tests", "bench", name)
 
 
 def eal(memory):
