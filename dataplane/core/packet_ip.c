@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
+// IP of both families, to its transport or to the tunnel that its protocol number tells.
+//
 // Forwarded without being judged (LINK_PROTOCOL): what keeps the wire itself working. None of it
 // may become a way out for data, so each is taken only in a form that no router carries on:
 //
@@ -13,7 +15,8 @@
 //
 // ND and BFD to a global unicast address are ordinary packets: a router would carry them on to a
 // denied destination, whatever the receiver there makes of their TTL. They are judged by the list,
-// which lets them pass as long as no entry covers the neighbour.
+// which lets them pass as long as no entry covers the neighbour. So is what comes out of a tunnel, or
+// has a route in it that leads on.
 
 #include "dataplane/core/packet_walk.h"
 

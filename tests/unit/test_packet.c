@@ -96,6 +96,8 @@ static void test_fragments(void **state)
 	assert_int_equal(p.layers[0].flags, PACKET_FRAGMENT_LATER);
 	assert_int_equal(p.layers[0].proto, IPPROTO_TCP);
 	assert_int_equal(p.layers[0].l4, 14 + 48);
+	p = parse("eth / ip6 fd00::1>fd00::2 / frag mf / udp 1>2 len=1000 / data 8");
+	assert_int_equal(p.layers[0].flags, PACKET_PORTS | PACKET_FRAGMENT_FIRST);
 }
 
 static void test_vias(void **state)
