@@ -15,8 +15,8 @@
 //
 // ND and BFD to a global unicast address are ordinary packets: a router would carry them on to a
 // denied destination, whatever the receiver there makes of their TTL. They are judged by the list,
-// which lets them pass as long as no entry covers the neighbour. So is what comes out of a tunnel, or
-// has a route in it that leads on.
+// which lets them pass as long as no entry covers the neighbour. So is what comes out of a tunnel,
+// or has a route in it that leads on.
 
 #include "dataplane/core/packet_walk.h"
 
