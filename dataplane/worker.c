@@ -103,38 +103,88 @@ static void packet_read(struct rte_mbuf *m, struct packet *p)
 	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, p);
 }
 
-static void packet_finish(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
+// A packet that has to be told apart: something in the list is near, or it had no room in the
+// burst.
+static void
+packet_judge(struct worker *w, const struct worker_flight *f, unsigned i, struct decision *d)
 {
-	const struct worker_path *path = f->path;
-	struct rte_mbuf *m = f->mbufs[i];
-	const struct packet *p = &f->packets[i];
-	struct decision d;
-
 	if (likely(f->room[i]))
 		decide_answer(
 			f->policy,
 			w->live->exceptions,
-			p,
-			path->direction,
+			&f->packets[i],
+			f->path->direction,
 			&f->match,
 			&f->asked[i],
-			&d
+			d
 		);
 	else
-		decide(f->policy, w->live->entries, w->live->exceptions, p, path->direction, &d);
-	if (d.verdict != VERDICT_DROP && m->pkt_len > path->frame_max) {
-		d.verdict = VERDICT_DROP;
-		d.reason = REASON_OVERSIZE;
+		decide(f->policy,
+		       w->live->entries,
+		       w->live->exceptions,
+		       &f->packets[i],
+		       f->path->direction,
+		       d);
+}
+
+static void packet_finish(
+	struct worker *w,
+	const struct worker_flight *f,
+	unsigned i,
+	struct decision *d,
+	struct outbox *out
+)
+{
+	const struct worker_path *path = f->path;
+	struct rte_mbuf *m = f->mbufs[i];
+	const struct packet *p = &f->packets[i];
+
+	if (d->verdict != VERDICT_DROP && m->pkt_len > path->frame_max) {
+		d->verdict = VERDICT_DROP;
+		d->reason = REASON_OVERSIZE;
 	}
-	count(w, d.reason, m);
-	if (d.verdict != VERDICT_FORWARD && d.reason != REASON_NO_LIST)
-		report(w, p, &d, path->direction, m->pkt_len);
-	if (d.verdict != VERDICT_DROP)
+	count(w, d->reason, m);
+	if (d->verdict != VERDICT_FORWARD && d->reason != REASON_NO_LIST)
+		report(w, p, d, path->direction, m->pkt_len);
+	if (d->verdict != VERDICT_DROP)
 		out->forward[out->n_forward++] = m;
-	else if (w->reply_reset && d.reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, p))
+	else if (w->reply_reset && d->reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, p))
 		out->reply[out->n_reply++] = m;
 	else
 		rte_pktmbuf_free(m);
+}
+
+// All of a burst. What nothing in the list is near, is forwarded and fits is only counted, and that
+// once for all of them: stores to the same counter would wait for each other.
+static void packets_finish(struct worker *w, const struct worker_flight *f, struct outbox *out)
+{
+	const bool forward = f->policy->verdicts[REASON_NO_ENTRY] == VERDICT_FORWARD;
+	struct stats_reason plain = {0};
+
+	for (uint16_t i = 0; i < f->n; i++) {
+		struct rte_mbuf *m = f->mbufs[i];
+		uint8_t reason = f->asked[i].reason;
+		struct decision d;
+
+		if (likely(f->room[i]) && decide_plain(&f->match, &f->asked[i])) {
+			if (likely(reason == REASON_NO_ENTRY && forward
+				   && m->pkt_len <= f->path->frame_max)) {
+				plain.packets++;
+				plain.bytes += m->pkt_len;
+				out->forward[out->n_forward++] = m;
+				continue;
+			}
+			d = (struct decision
+			){.verdict = f->policy->verdicts[reason],
+			  .reason = reason,
+			  .rule = MATCH_NONE};
+		} else {
+			packet_judge(w, f, i, &d);
+		}
+		packet_finish(w, f, i, &d, out);
+	}
+	w->reasons[REASON_NO_ENTRY].packets += plain.packets;
+	w->reasons[REASON_NO_ENTRY].bytes += plain.bytes;
 }
 
 static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
@@ -176,8 +226,7 @@ static void flight_end(struct worker *w)
 		return;
 	w->flying = NULL;
 	match_end(w->live->entries, &f->match);
-	for (uint16_t i = 0; i < f->n; i++)
-		packet_finish(w, f, i, &out);
+	packets_finish(w, f, &out);
 	transmit(w, f->path->tx, out.forward, out.n_forward);
 	transmit(w, f->path->rx, out.reply, out.n_reply);
 }

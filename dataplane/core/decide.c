@@ -288,7 +288,7 @@ void decide_answer(
 	struct judge j = {policy, exceptions, packet, WEIGHT_NONE, &d};
 
 	// Most packets: nothing in the list is near.
-	if (asked->n && burst->hits >> asked->first & ~(uint64_t)0 >> (64 - asked->n))
+	if (!decide_plain(burst, asked))
 		addresses_judge(&j, burst, direction, asked);
 	if (j.weight == WEIGHT_NONE) {
 		d.verdict = policy->verdicts[asked->reason];

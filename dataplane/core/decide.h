@@ -49,6 +49,13 @@ bool decide_ask(
 	struct match_burst *,
 	struct decide_asked *ret_asked
 );
+// True: nothing in the list is near, the packet's reason is `asked->reason`, and its verdict is the
+// policy's for that. What most packets are, so that an answer costs only the others.
+static inline bool decide_plain(const struct match_burst *b, const struct decide_asked *asked)
+{
+	return !asked->n || !(b->hits >> asked->first & ~(uint64_t)0 >> (64 - asked->n));
+}
+
 // With the policy that was asked with.
 void decide_answer(
 	const struct policy *,
