@@ -3,6 +3,8 @@
 
 #include "dataplane/conf.h"
 
+#include "rules/indicator.h"
+
 #include <cyaml/cyaml.h>
 
 #include <errno.h>
@@ -55,6 +57,9 @@ static const cyaml_schema_value_t port_schema
 static const cyaml_schema_value_t pair_schema
 	= {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct conf_pair, pair_fields)};
 
+static const cyaml_schema_value_t prefix_schema
+	= {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 63)};
+
 static const cyaml_schema_field_t conf_fields[] = {
 	NUMBER("memory", memory_given),
 	CYAML_FIELD_ENUM(
@@ -93,6 +98,19 @@ static const cyaml_schema_field_t conf_fields[] = {
 		)},
 		.data_offset = offsetof(struct conf, pairs),
 		.count_offset = offsetof(struct conf, n_pairs),
+		.count_size = sizeof(uint64_t),
+	},
+	{
+		.key = "nat64",
+		.value = {CYAML_VALUE_SEQUENCE(
+			CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+			char *,
+			&prefix_schema,
+			0,
+			NAT64_PREFIXES_MAX
+		)},
+		.data_offset = offsetof(struct conf, nat64),
+		.count_offset = offsetof(struct conf, n_nat64),
 		.count_size = sizeof(uint64_t),
 	},
 	CYAML_FIELD_END,
@@ -178,6 +196,21 @@ int conf_lcores(const struct conf *conf, unsigned ret_cpus[static CONF_WORKERS_M
 	return n ? n : -EINVAL;
 }
 
+int conf_nat64(const struct conf *conf, struct nat64 *ret_nat64)
+{
+	*ret_nat64 = (struct nat64){0};
+	for (uint64_t i = 0; i < conf->n_nat64; i++) {
+		const char *text = conf->nat64[i];
+		struct indicator_error error;
+		struct indicator n;
+
+		if (indicator_parse(text, strlen(text), &n, &error) < 0 || n.kind != INDICATOR_NET
+		    || n.family != 6 || !nat64_add(ret_nat64, n.addr, n.prefix_len))
+			return (int)i;
+	}
+	return -1;
+}
+
 static void text_default(char **text, const char *fallback)
 {
 	if (!*text)
@@ -249,7 +282,17 @@ static int pairs_check(const struct conf *c, const char *path, char *message)
 static int check(const struct conf *c, const char *path, char *message)
 {
 	unsigned cpus[CONF_WORKERS_MAX + 1];
+	struct nat64 nat64;
+	int bad = conf_nat64(c, &nat64);
 
+	if (bad >= 0)
+		return problem(
+			message,
+			path,
+			"nat64",
+			bad,
+			"is no IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits"
+		);
 	for (uint64_t i = 0; i < c->n_ports; i++) {
 		const char *why = port_problem(&c->ports[i]);
 

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include "dataplane/core/nat64.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +45,8 @@ struct conf {
 	uint32_t capacity; // entries
 	int inbound_allow, non_ip_forward, fragments_drop, reply_reset;
 	int start_open, bypass_on_stop, exit_on_stall, idle_sleep;
+	char **nat64; // prefixes
+	uint64_t n_nat64;
 	char *on_stop_hook;
 	char *list_dir, *state_dir, *run_dir, *group, *health;
 	struct conf_port *ports;
@@ -56,5 +60,7 @@ int conf_load(const char *path, struct conf **ret_conf, char ret_message[CONF_ME
 void conf_free(struct conf *);
 // Index into ports, or -1.
 int conf_port_find(const struct conf *, const char *name);
+// The prefixes of `nat64`. The index of the one that is none, or -1: all are.
+int conf_nat64(const struct conf *, struct nat64 *ret_nat64);
 // CPU numbers of `lcores`; how many, or -EINVAL.
 int conf_lcores(const struct conf *, unsigned ret_cpus[static CONF_WORKERS_MAX + 1]);

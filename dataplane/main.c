@@ -150,6 +150,7 @@ static int list_init(struct dataplane *d)
 		return rc;
 	options.events = d->events;
 	policy_init(&options.policy);
+	(void)conf_nat64(conf, &options.policy.nat64); // has been checked
 	options.policy.inbound_allow = conf->inbound_allow;
 	if (conf->non_ip_forward) {
 		options.policy.verdicts[REASON_NON_IP] = VERDICT_FORWARD;

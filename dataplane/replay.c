@@ -45,7 +45,8 @@ struct file {
 };
 
 static const char help[]
-	= "usage: stanch-replay --rules FILE [--json] [--both | --inside CIDR...] CAPTURE...\n"
+	= "usage: stanch-replay --rules FILE [--json] [--both | --inside CIDR...]\n"
+	  "                     [--nat64 PREFIX...] CAPTURE...\n"
 	  "\n"
 	  "Says of each packet of the captures (pcap or pcapng; Ethernet, raw IP, null/loopback,\n"
 	  "Linux cooked) what the gateway would do with it by the rules of FILE (the text of\n"
@@ -57,6 +58,9 @@ static const char help[]
 	  "  --both         judge sources as well as destinations (without: destinations only)\n"
 	  "  --inside CIDR  what is inside: packets from there are judged by destination, packets\n"
 	  "                 to there by source, others by both; may be given again\n"
+	  "  --nat64 PREFIX the network's own: the IPv4 address inside is judged too; may be "
+	  "given\n"
+	  "                 again\n"
 	  "  --at TIME      judge ends (until=) as at TIME, such as 2026-11-24T12:00:00Z\n"
 	  "  --help, --version\n"
 	  "\n"
@@ -207,6 +211,7 @@ static void packet_judge(
 	struct decision d;
 
 	capture_parse(f->dlt, data, h->caplen, h->len, f->scratch, &p);
+	nat64_walk(&r->policy.nat64, &p);
 	decide(&r->policy, r->rules.entries, r->rules.exceptions, &p, direction_of(r, &p), &d);
 	r->packets++;
 	r->octets += h->len;
@@ -283,6 +288,23 @@ static int inside_add(struct replay *r, const char *text)
 	return 0;
 }
 
+static int nat64_take(struct replay *r, const char *text)
+{
+	struct indicator_error error;
+	struct indicator n;
+
+	if (indicator_parse(text, strlen(text), &n, &error) < 0)
+		return fail(EX_USAGE, text, error.reason);
+	if (n.kind != INDICATOR_NET || n.family != 6
+	    || !nat64_add(&r->policy.nat64, n.addr, n.prefix_len))
+		return fail(
+			EX_USAGE,
+			text,
+			"--nat64 takes up to 8 IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits"
+		);
+	return 0;
+}
+
 static int option_take(struct replay *r, int option)
 {
 	switch (option) {
@@ -297,6 +319,8 @@ static int option_take(struct replay *r, int option)
 		return 0;
 	case 'i':
 		return inside_add(r, optarg);
+	case 'n':
+		return nat64_take(r, optarg);
 	case 'a':
 		if (until_parse(optarg, strlen(optarg), &r->now) < 0 || r->now == UNTIL_FOREVER)
 			return fail(EX_USAGE, optarg, "not a time such as 2026-11-24T12:00:00Z");
@@ -320,6 +344,7 @@ static int options_take(struct replay *r, int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{"both", no_argument, NULL, 'b'},
 		{"inside", required_argument, NULL, 'i'},
+		{"nat64", required_argument, NULL, 'n'},
 		{"at", required_argument, NULL, 'a'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
@@ -367,14 +392,14 @@ static int rules_load(struct replay *r)
 int main(int argc, char **argv)
 {
 	struct replay r = {.now = time(NULL)};
-	int status = options_take(&r, argc, argv);
+	int status;
 
-	if (status)
+	policy_init(&r.policy);
+	r.policy.have_list = true;
+	if ((status = options_take(&r, argc, argv)) != 0)
 		return status;
 	if ((status = rules_load(&r)) != 0)
 		return status;
-	policy_init(&r.policy);
-	r.policy.have_list = true;
 	for (int i = optind; i < argc; i++) {
 		int failed = file_judge(&r, argv[i], argc - optind > 1);
 

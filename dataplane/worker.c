@@ -209,6 +209,8 @@ static void flight_begin(struct worker *w, struct worker_flight *f)
 		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
 	for (uint16_t i = 0; i < f->n; i++) {
 		packet_read(f->mbufs[i], &f->packets[i]);
+		if (unlikely(f->policy->nat64.n))
+			nat64_walk(&f->policy->nat64, &f->packets[i]);
 		f->room[i] = decide_ask(
 			f->policy, &f->packets[i], f->path->direction, &f->match, &f->asked[i]
 		);

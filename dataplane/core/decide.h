@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dataplane/core/match.h"
+#include "dataplane/core/nat64.h"
 #include "dataplane/core/packet.h"
 
 enum direction {
@@ -22,6 +23,7 @@ struct policy {
 	bool inbound_allow; // inward packets are not judged
 	bool have_list; // false: NO_LIST
 	bool paused; // enforce counts as monitor
+	struct nat64 nat64; // for nat64_walk, by who parses the packet
 };
 
 void policy_init(struct policy *); // the defaults of reasons.def, no list

@@ -92,6 +92,8 @@ static void paths_compare(const uint8_t *octets, uint32_t len, uint32_t wire_len
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct match *m = everything_denied();
+	static const struct nat64 nat64
+		= {2, {{.addr = {0}, .len = 32}, {.addr = {0x20, 0x01}, .len = 64}}};
 	struct policy policy;
 	struct packet p;
 	struct decision d;
@@ -109,6 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(octets, data + HEADER, len);
 	capture_parse(dlts[data[0] % 8], octets, len, wire_len, scratch, &p);
 	// A cooked record gets an Ethernet header in place of its own.
+	packet_check(&p, len + 14, wire_len + 14);
+	nat64_walk(&nat64, &p);
 	packet_check(&p, len + 14, wire_len + 14);
 	if (len)
 		paths_compare(octets, len, wire_len);

@@ -15,7 +15,7 @@
 //
 // A backslash at the end goes on with the next line. Keys of set: direction=out|in|both
 // at=TIME (before the first packet) paused=yes|no list=yes|no start=closed|open inbound=deny|allow
-// non_ip=drop|forward fragments=forward|drop.
+// non_ip=drop|forward fragments=forward|drop nat64=PREFIX (one more).
 // Every row of reasons.def that core/ can give must be expected by some case.
 
 #include "dataplane/core/decide.h"
@@ -89,6 +89,15 @@ static int rules_load(struct golden *g)
 	return r;
 }
 
+static bool nat64_take(struct golden *g, const char *text)
+{
+	struct indicator_error error;
+	struct indicator n;
+
+	return indicator_parse(text, strlen(text), &n, &error) == 0 && n.family == 6
+		&& nat64_add(&g->policy.nat64, n.addr, n.prefix_len);
+}
+
 static void setting_take(struct golden *g, const char *word)
 {
 	bool taken = false;
@@ -117,7 +126,7 @@ static void setting_take(struct golden *g, const char *word)
 		g->policy.have_list = word[5] == 'y';
 	else if (strcmp(word, "inbound=allow") == 0 || strcmp(word, "inbound=deny") == 0)
 		g->policy.inbound_allow = word[8] == 'a';
-	else
+	else if (strncmp(word, "nat64=", 6) != 0 || !nat64_take(g, word + 6))
 		failed(g, "no such setting: ", word);
 }
 
@@ -131,6 +140,7 @@ static void frame_decide(const struct golden *g, const struct frame *f, struct d
 
 	memcpy(octets, f->octets, f->len);
 	packet_parse(octets, f->len, f->wire_len, f->link, &p);
+	nat64_walk(&g->policy.nat64, &p);
 	decide(&g->policy, g->rules.entries, g->rules.exceptions, &p, g->direction, d);
 	free(octets);
 }

@@ -43,6 +43,22 @@ static void defaults_and_both_sections(void **state)
 	conf_free(c);
 }
 
+static void nat64_prefixes(void **state)
+{
+	char message[CONF_MESSAGE_MAX] = "";
+	struct nat64 nat64;
+	struct conf *c;
+
+	(void)state;
+	assert_int_equal(
+		load(pair, "  nat64: [\"2001:db8:64::/96\", \"2001:db8::/32\"]\n", &c, message), 0
+	);
+	assert_int_equal(conf_nat64(c, &nat64), -1);
+	assert_int_equal(nat64.n, 2);
+	assert_int_equal(nat64.prefix[1].len, 32);
+	conf_free(c);
+}
+
 static void refusals_name_the_place(void **state)
 {
 	static const struct {
@@ -51,6 +67,9 @@ static void refusals_name_the_place(void **state)
 		{"  memory: lots\n", ":2:"},
 		{"  speed: 3\n", "speed"},
 		{"  workers: 17\n", "dataplane.workers"},
+		{"  nat64: [\"2001:db8:64::/96\", \"2001:db8::/63\"]\n", "dataplane.nat64[1]"},
+		{"  nat64: [\"192.0.2.0/24\"]\n", "dataplane.nat64[0]"},
+		{"  nat64: [\"evil.example\"]\n", "dataplane.nat64[0]"},
 		{"  workers: 0\n", "dataplane.workers"},
 		{"  memory: 0\n", "dataplane.memory"},
 		{"  capacity: 0\n", "dataplane.capacity"},
@@ -120,6 +139,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_and_both_sections),
+		cmocka_unit_test(nat64_prefixes),
 		cmocka_unit_test(refusals_name_the_place),
 		cmocka_unit_test(pairs_are_checked),
 		cmocka_unit_test(cpus),
