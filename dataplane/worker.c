@@ -90,17 +90,28 @@ static bool reply(struct worker *w, struct rte_mbuf *m, const struct packet *p)
 	return true;
 }
 
-static void packet_read(struct rte_mbuf *m, struct packet *p)
+// In a function of its own: its buffer, and what guards the stack, cost only those that need it.
+static void __attribute__((noinline)) segments_read(const struct rte_mbuf *m, struct packet *p)
 {
 	uint8_t gathered[PACKET_GATHER_MAX];
-	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
-	uint32_t len = m->data_len;
+	uint32_t len = RTE_MIN(m->pkt_len, (uint32_t)PACKET_GATHER_MAX);
+	const uint8_t *data = rte_pktmbuf_read(m, 0, len, gathered);
 
-	if (unlikely(m->nb_segs > 1)) {
-		len = RTE_MIN(m->pkt_len, (uint32_t)PACKET_GATHER_MAX);
-		data = rte_pktmbuf_read(m, 0, len, gathered);
-	}
 	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, p);
+}
+
+static inline void packet_read(const struct rte_mbuf *m, struct packet *p)
+{
+	if (unlikely(m->nb_segs > 1))
+		segments_read(m, p);
+	else
+		packet_parse(
+			rte_pktmbuf_mtod(m, const uint8_t *),
+			m->data_len,
+			m->pkt_len,
+			PACKET_ETHERNET,
+			p
+		);
 }
 
 // A packet that has to be told apart: something in the list is near, or it had no room in the
@@ -127,7 +138,8 @@ packet_judge(struct worker *w, const struct worker_flight *f, unsigned i, struct
 		       d);
 }
 
-static void packet_finish(
+// Whether the packet is forwarded; else it is an answer now, or free.
+static bool packet_finish(
 	struct worker *w,
 	const struct worker_flight *f,
 	unsigned i,
@@ -147,44 +159,58 @@ static void packet_finish(
 	if (d->verdict != VERDICT_FORWARD && d->reason != REASON_NO_LIST)
 		report(w, p, d, path->direction, m->pkt_len);
 	if (d->verdict != VERDICT_DROP)
-		out->forward[out->n_forward++] = m;
-	else if (w->reply_reset && d->reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT && reply(w, m, p))
+		return true;
+	if (w->reply_reset && d->reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT
+	    && reply(w, m, p))
 		out->reply[out->n_reply++] = m;
 	else
 		rte_pktmbuf_free(m);
+	return false;
 }
 
-// All of a burst. What nothing in the list is near, is forwarded and fits is only counted, and that
-// once for all of them: stores to the same counter would wait for each other.
+// Any packet. Apart, so that what most packets are keeps the registers.
+static bool __attribute__((noinline))
+packet_settle(struct worker *w, const struct worker_flight *f, unsigned i, struct outbox *out)
+{
+	struct decision d = {.reason = f->asked[i].reason, .rule = MATCH_NONE};
+
+	if (f->room[i] && decide_plain(&f->match, &f->asked[i]))
+		d.verdict = f->policy->verdicts[d.reason];
+	else
+		packet_judge(w, f, i, &d);
+	return packet_finish(w, f, i, &d, out);
+}
+
+// Nothing in the list is near, nor anything else the matter?
+static inline bool packet_plain(const struct worker_flight *f, unsigned i)
+{
+	return f->room[i] && f->asked[i].reason == REASON_NO_ENTRY
+		&& decide_plain(&f->match, &f->asked[i])
+		&& f->mbufs[i]->pkt_len <= f->path->frame_max;
+}
+
+// All of a burst. Most packets are only counted and forwarded, and counted once for all of them:
+// stores to the same counter would wait for each other.
 static void packets_finish(struct worker *w, const struct worker_flight *f, struct outbox *out)
 {
 	const bool forward = f->policy->verdicts[REASON_NO_ENTRY] == VERDICT_FORWARD;
-	struct stats_reason plain = {0};
+	uint64_t plain = 0, bytes = 0;
+	uint16_t n = 0;
 
 	for (uint16_t i = 0; i < f->n; i++) {
 		struct rte_mbuf *m = f->mbufs[i];
-		uint8_t reason = f->asked[i].reason;
-		struct decision d;
 
-		if (likely(f->room[i]) && decide_plain(&f->match, &f->asked[i])) {
-			if (likely(reason == REASON_NO_ENTRY && forward
-				   && m->pkt_len <= f->path->frame_max)) {
-				plain.packets++;
-				plain.bytes += m->pkt_len;
-				out->forward[out->n_forward++] = m;
-				continue;
-			}
-			d = (struct decision
-			){.verdict = f->policy->verdicts[reason],
-			  .reason = reason,
-			  .rule = MATCH_NONE};
-		} else {
-			packet_judge(w, f, i, &d);
+		if (likely(forward && packet_plain(f, i))) {
+			plain++;
+			bytes += m->pkt_len;
+			out->forward[n++] = m;
+		} else if (packet_settle(w, f, i, out)) {
+			out->forward[n++] = m;
 		}
-		packet_finish(w, f, i, &d, out);
 	}
-	w->reasons[REASON_NO_ENTRY].packets += plain.packets;
-	w->reasons[REASON_NO_ENTRY].bytes += plain.bytes;
+	out->n_forward = n;
+	w->reasons[REASON_NO_ENTRY].packets += plain;
+	w->reasons[REASON_NO_ENTRY].bytes += bytes;
 }
 
 static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
@@ -205,8 +231,6 @@ static void flight_begin(struct worker *w, struct worker_flight *f)
 {
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
 	match_clear(w->live->entries, &f->match);
-	for (uint16_t i = 0; i < f->n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
 	for (uint16_t i = 0; i < f->n; i++) {
 		packet_read(f->mbufs[i], &f->packets[i]);
 		if (unlikely(f->policy->nat64.n))
@@ -240,6 +264,8 @@ static unsigned path_poll(struct worker *w, const struct worker_path *path)
 
 	f->path = path;
 	f->n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, f->mbufs, WORKER_BURST);
+	for (uint16_t i = 0; i < f->n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
 	if (w->flying)
 		match_look(w->live->entries, &w->flying->match);
 	if (f->n)
