@@ -28,7 +28,8 @@
 struct outbox {
 	struct rte_mbuf *forward[WORKER_BURST];
 	struct rte_mbuf *reply[WORKER_BURST];
-	uint16_t n_forward, n_reply;
+	struct rte_mbuf *drop[WORKER_BURST];
+	uint16_t n_forward, n_reply, n_drop;
 };
 
 static void count(struct worker *w, enum reason reason, const struct rte_mbuf *m)
@@ -114,6 +115,14 @@ static inline void packet_read(const struct rte_mbuf *m, struct packet *p)
 		);
 }
 
+static void packet_describe(struct worker_flight *f, unsigned i)
+{
+	packet_read(f->mbufs[i], &f->packets[i]);
+	if (unlikely(f->policy->nat64.n))
+		nat64_walk(&f->policy->nat64, &f->packets[i]);
+	f->described[i] = true;
+}
+
 // A packet that has to be told apart: something in the list is near, or it had no room in the
 // burst.
 static void
@@ -164,16 +173,18 @@ static bool packet_finish(
 	    && reply(w, m, p))
 		out->reply[out->n_reply++] = m;
 	else
-		rte_pktmbuf_free(m);
+		out->drop[out->n_drop++] = m;
 	return false;
 }
 
 // Any packet. Apart, so that what most packets are keeps the registers.
 static bool __attribute__((noinline))
-packet_settle(struct worker *w, const struct worker_flight *f, unsigned i, struct outbox *out)
+packet_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
 {
 	struct decision d = {.reason = f->asked[i].reason, .rule = MATCH_NONE};
 
+	if (!f->described[i])
+		packet_describe(f, i);
 	if (f->room[i] && decide_plain(&f->match, &f->asked[i]))
 		d.verdict = f->policy->verdicts[d.reason];
 	else
@@ -191,7 +202,7 @@ static inline bool packet_plain(const struct worker_flight *f, unsigned i)
 
 // All of a burst. Most packets are only counted and forwarded, and counted once for all of them:
 // stores to the same counter would wait for each other.
-static void packets_finish(struct worker *w, const struct worker_flight *f, struct outbox *out)
+static void packets_finish(struct worker *w, struct worker_flight *f, struct outbox *out)
 {
 	const bool forward = f->policy->verdicts[REASON_NO_ENTRY] == VERDICT_FORWARD;
 	uint64_t plain = 0, bytes = 0;
@@ -226,38 +237,59 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 	}
 }
 
-// The first step: headers, and everything that the lookups need is asked of the memory.
-static void flight_begin(struct worker *w, struct worker_flight *f)
+// The first step: headers; the first filter of each lookup is asked for.
+static void flight_ask(struct worker *w, struct worker_flight *f)
 {
+	const enum direction direction = f->path->direction;
+	bool briefly;
+
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
 	match_clear(w->live->entries, &f->match);
+	briefly = decide_briefly(f->policy, direction);
 	for (uint16_t i = 0; i < f->n; i++) {
-		packet_read(f->mbufs[i], &f->packets[i]);
-		if (unlikely(f->policy->nat64.n))
-			nat64_walk(&f->policy->nat64, &f->packets[i]);
-		f->room[i] = decide_ask(
-			f->policy, &f->packets[i], f->path->direction, &f->match, &f->asked[i]
-		);
+		const struct rte_mbuf *m = f->mbufs[i];
+		struct packet_brief brief;
+
+		// Described only where that is asked for: most packets never are.
+		f->described[i] = false;
+		if (likely(briefly && m->nb_segs == 1
+			   && packet_brief(
+				   rte_pktmbuf_mtod(m, const uint8_t *),
+				   m->data_len,
+				   m->data_len,
+				   &brief
+			   ))) {
+			f->room[i] = decide_ask_brief(&brief, direction, &f->match, &f->asked[i]);
+			continue;
+		}
+		packet_describe(f, i);
+		f->room[i]
+			= decide_ask(f->policy, &f->packets[i], direction, &f->match, &f->asked[i]);
 	}
-	match_begin(w->live->entries, &f->match);
 }
 
 // The second: verdicts, and the packets are the driver's or free.
 static void flight_end(struct worker *w)
 {
 	struct worker_flight *f = w->flying;
-	struct outbox out = {.n_forward = 0, .n_reply = 0};
+	struct outbox out;
 
 	if (!f)
 		return;
 	w->flying = NULL;
+	out.n_forward = out.n_reply = out.n_drop = 0;
 	match_end(w->live->entries, &f->match);
 	packets_finish(w, f, &out);
 	transmit(w, f->path->tx, out.forward, out.n_forward);
-	transmit(w, f->path->rx, out.reply, out.n_reply);
+	if (out.n_reply)
+		transmit(w, f->path->rx, out.reply, out.n_reply);
+	if (out.n_drop)
+		rte_pktmbuf_free_bulk(out.drop, out.n_drop);
 }
 
-// One burst begins before the one before it ends: while the memory answers, there is other work.
+// Each burst ends while the next one is on its way: what the memory is asked for has the other
+// one's work to arrive in. Its filters are asked for before the burst before it ends and read
+// after; its lines and rules while the next one is received and its headers are read.
 static unsigned path_poll(struct worker *w, const struct worker_path *path)
 {
 	struct worker_flight *f = &w->flights[w->flying == &w->flights[0]];
@@ -269,10 +301,12 @@ static unsigned path_poll(struct worker *w, const struct worker_path *path)
 	if (w->flying)
 		match_look(w->live->entries, &w->flying->match);
 	if (f->n)
-		flight_begin(w, f);
+		flight_ask(w, f);
 	flight_end(w);
-	if (f->n)
+	if (f->n) {
+		match_begin(w->live->entries, &f->match);
 		w->flying = f;
+	}
 	return f->n;
 }
 

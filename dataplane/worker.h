@@ -30,7 +30,8 @@ struct worker_flight {
 	const struct policy *policy;
 	uint16_t n;
 	struct rte_mbuf *mbufs[WORKER_BURST];
-	struct packet packets[WORKER_BURST];
+	struct packet packets[WORKER_BURST]; // of those that are described
+	bool described[WORKER_BURST];
 	struct decide_asked asked[WORKER_BURST];
 	bool room[WORKER_BURST]; // false: too many addresses in one burst, judged alone
 	struct match_burst match;

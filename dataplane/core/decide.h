@@ -7,7 +7,7 @@
 
 #include "dataplane/core/match.h"
 #include "dataplane/core/nat64.h"
-#include "dataplane/core/packet.h"
+#include "dataplane/core/packet_brief.h"
 
 enum direction {
 	DIRECTION_OUT, // from inside: destinations and their ports are judged
@@ -51,6 +51,34 @@ bool decide_ask(
 	struct match_burst *,
 	struct decide_asked *ret_asked
 );
+// Whether packets of this direction may be asked for with decide_ask_brief: not where something
+// else than the list decides, nor where more than one of their addresses counts.
+static inline bool decide_briefly(const struct policy *p, enum direction direction)
+{
+	return p->have_list && direction != DIRECTION_BOTH && !p->nat64.n
+		&& !(direction == DIRECTION_IN && p->inbound_allow);
+}
+
+// As decide_ask, of a packet that has not been described.
+static inline bool decide_ask_brief(
+	const struct packet_brief *b,
+	enum direction direction,
+	struct match_burst *burst,
+	struct decide_asked *ret_asked
+)
+{
+	unsigned at = match_pushed(burst);
+
+	if (at == MATCH_BURST)
+		return false;
+	*ret_asked = (struct decide_asked){.first = (uint8_t)at, .n = 1, .reason = REASON_NO_ENTRY};
+	if (direction == DIRECTION_IN)
+		match_push(burst, b->family, b->src, b->proto, b->sport);
+	else
+		match_push(burst, b->family, b->dst, b->proto, b->dport);
+	return true;
+}
+
 // True: nothing in the list is near, the packet's reason is `asked->reason`, and its verdict is the
 // policy's for that. What most packets are, so that an answer costs only the others.
 static inline bool decide_plain(const struct match_burst *b, const struct decide_asked *asked)

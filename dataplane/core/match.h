@@ -183,7 +183,7 @@ static inline unsigned match_pushed(const struct match_burst *b)
 static inline void match_push(
 	struct match_burst *b,
 	uint8_t family,
-	const uint8_t addr[static 16],
+	const uint8_t *addr, // 4 octets of IPv4, else 16
 	uint8_t proto,
 	uint16_t port
 )

@@ -263,128 +263,33 @@ void packet_walk(
 
 // --- the short path
 
-// UDP ports behind which more than a datagram may stand; those of the wire's own protocols among
-// them.
-static bool is_plain_udp(uint16_t sport, uint16_t dport)
-{
-	switch (dport) {
-	case 319: // PTP
-	case 320:
-	case 3544: // Teredo
-	case 3784: // BFD
-	case 3785:
-	case 4754: // GRE
-	case 4789: // VXLAN
-	case 4790: // VXLAN-GPE
-	case 6081: // GENEVE
-	case 8472: // VXLAN
-		return false;
-	default:
-		return sport != 3544;
-	}
-}
-
-// The transport header at `h`, `l4_len` octets of which the wire has, `have` at hand.
-static inline bool
-short_l4(const uint8_t *h, uint32_t have, uint32_t l4_len, struct packet_layer *l)
-{
-	if (l4_len < have)
-		have = l4_len;
-	if (l->proto == PROTO_TCP) {
-		uint32_t header;
-
-		if (have < 20)
-			return false;
-		header = 4 * (uint32_t)(h[12] >> 4);
-		if (header < 20 || header > l4_len)
-			return false;
-		l->tcp_flags = h[13];
-	} else {
-		uint16_t len;
-
-		if (have < 8)
-			return false;
-		len = be16(h + 4);
-		if (len < 8 || len > l4_len || !is_plain_udp(be16(h), be16(h + 2)))
-			return false;
-		l->tcp_flags = 0;
-	}
-	l->sport = be16(h);
-	l->dport = be16(h + 2);
-	l->flags = PACKET_PORTS;
-	l->l4_len = (uint16_t)l4_len;
-	return true;
-}
-
-static inline bool
-short_ipv4(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_layer *l)
-{
-	uint32_t total;
-
-	if (have < 20 || h[0] != 0x45)
-		return false;
-	total = be16(h + 2);
-	l->proto = h[9];
-	// Whole, and neither lying nor a fragment.
-	if (total < 20 || total > wire || (be16(h + 6) & 0x3fff)
-	    || (l->proto != PROTO_TCP && l->proto != PROTO_UDP))
-		return false;
-	l->family = 4;
-	l->l4 = (uint16_t)(l->l3 + 20);
-	memset(l->src, 0, sizeof(l->src));
-	memset(l->dst, 0, sizeof(l->dst));
-	memcpy(l->src, h + 12, 4);
-	memcpy(l->dst, h + 16, 4);
-	return short_l4(h + 20, have - 20, total - 20, l);
-}
-
-static inline bool
-short_ipv6(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_layer *l)
-{
-	uint32_t payload;
-
-	if (have < 40 || h[0] >> 4 != 6)
-		return false;
-	payload = be16(h + 4);
-	l->proto = h[6];
-	if (payload > wire - 40 || (l->proto != PROTO_TCP && l->proto != PROTO_UDP)
-	    || address_embeds(h + 8) || address_embeds(h + 24))
-		return false;
-	l->family = 6;
-	l->l4 = (uint16_t)(l->l3 + 40);
-	memcpy(l->src, h + 8, 16);
-	memcpy(l->dst, h + 24, 16);
-	return short_l4(h + 40, have - 40, payload, l);
-}
-
-// Ethernet, at most one tag, IP without options, TCP or UDP, nothing odd. False: not that.
-static inline bool
-short_parse(const uint8_t *data, uint32_t len, uint32_t wire_len, struct packet *p)
+static void brief_describe(const struct packet_brief *b, struct packet *p)
 {
 	struct packet_layer *l = &p->layers[0];
-	uint32_t at = ETHER_LEN;
-	uint16_t type;
 
-	if (len < ETHER_LEN + 4)
-		return false;
-	type = be16(data + 12);
-	p->vlans = type == 0x8100;
-	if (p->vlans) {
-		type = be16(data + 16);
-		at += 4;
-	}
-	l->l3 = (uint16_t)at;
-	if (type == 0x0800) {
-		if (!short_ipv4(data + at, len - at, wire_len - at, l))
-			return false;
-	} else if (type != 0x86dd || !short_ipv6(data + at, len - at, wire_len - at, l)) {
-		return false;
-	}
-	p->ethertype = type;
 	p->n_layers = 1;
 	p->n_vias = 0;
+	p->vlans = b->tagged;
+	p->ethertype = b->ethertype;
 	p->reason = REASON_NO_ENTRY;
-	return true;
+	l->family = b->family;
+	l->proto = b->proto;
+	l->flags = PACKET_PORTS;
+	l->tcp_flags = b->tcp_flags;
+	l->sport = b->sport;
+	l->dport = b->dport;
+	l->l3 = b->l3;
+	l->l4 = b->l4;
+	l->l4_len = b->l4_len;
+	if (b->family == 6) {
+		memcpy(l->src, b->src, 16);
+		memcpy(l->dst, b->dst, 16);
+	} else {
+		memset(l->src, 0, sizeof(l->src));
+		memset(l->dst, 0, sizeof(l->dst));
+		memcpy(l->src, b->src, 4);
+		memcpy(l->dst, b->dst, 4);
+	}
 }
 
 void packet_parse(
@@ -395,9 +300,12 @@ void packet_parse(
 	struct packet *ret_packet
 )
 {
+	struct packet_brief b;
+
 	if (wire_len < len)
 		wire_len = len;
-	if (link == PACKET_ETHERNET && short_parse(data, len, wire_len, ret_packet))
-		return;
-	packet_walk(data, len, wire_len, link, ret_packet);
+	if (link == PACKET_ETHERNET && packet_brief(data, len, wire_len, &b))
+		brief_describe(&b, ret_packet);
+	else
+		packet_walk(data, len, wire_len, link, ret_packet);
 }

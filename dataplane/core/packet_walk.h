@@ -15,7 +15,7 @@
 
 #pragma once
 
-#include "dataplane/core/packet.h"
+#include "dataplane/core/packet_brief.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,11 +55,6 @@ struct walk {
 	struct packet_layer *layer;
 };
 
-static inline uint16_t be16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
 static inline uint32_t walk_rest(const struct walk *w)
 {
 	return w->end - w->at;
@@ -93,15 +88,6 @@ static inline enum reason walk_unknown(const struct walk *w)
 	if (!w->inner)
 		return REASON_NON_IP;
 	return w->guess ? REASON_NO_ENTRY : REASON_TUNNEL_UNKNOWN;
-}
-
-// Words that begin IPv6 addresses with an IPv4 address inside: 0 (mapped and its like), NAT64,
-// 6to4, Teredo. Some others begin so too.
-static inline bool address_embeds(const uint8_t *addr)
-{
-	uint32_t word = (uint32_t)be16(addr) << 16 | be16(addr + 2);
-
-	return word == 0 || word == 0x0064ff9b || word >> 16 == 0x2002 || word == 0x20010000;
 }
 
 // EtherTypes behind which an IP header may stand: those that the walk follows.
