@@ -5,6 +5,7 @@
 // Single packets against rules are golden cases, all combinations the model's.
 
 #include "dataplane/core/decide.h"
+#include "tests/golden/frame.h"
 #include "tests/match_memory.h"
 #include "tests/unit/cm.h"
 
@@ -227,6 +228,60 @@ static void test_embedded_addresses(void **state)
 	assert_true(d.source);
 }
 
+// A packet that is not described is looked up by the same address, protocol and port.
+static void test_asked_briefly(void **state)
+{
+	static const char *const frames[] = {
+		"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S",
+		"eth / vlan 5 / ip 10.0.0.1>203.0.113.7 / udp 40000>53 / data 20",
+		"eth / ip6 2001:db8::1>2001:db8::7 / tcp 40000>443 S",
+		"eth / ip6 2001:db8::1>2001:db8::7 / udp 40000>53 / data 20",
+	};
+	static struct match_burst brief, full;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+		char error[128];
+		struct frame f;
+		struct packet p;
+		struct packet_brief b = {0};
+
+		assert_int_equal(frame_parse(frames[i], &f, error), 0);
+		packet_parse(f.octets, f.len, f.wire_len, f.link, &p);
+		assert_true(packet_brief(f.octets, f.len, f.len, &b));
+		for (enum direction d = DIRECTION_OUT; d <= DIRECTION_IN; d++) {
+			struct decide_asked asked[2];
+
+			match_clear(entries, &brief);
+			match_clear(entries, &full);
+			assert_true(decide_briefly(&policy, d));
+			assert_true(decide_ask_brief(&b, d, &brief, &asked[0]));
+			assert_true(decide_ask(&policy, &p, d, &full, &asked[1]));
+			assert_memory_equal(&asked[0], &asked[1], sizeof(asked[0]));
+			assert_int_equal(brief.n4, full.n4);
+			assert_int_equal(brief.n6, full.n6);
+			assert_int_equal(brief.n4 + brief.n6, 1);
+			if (brief.n4) {
+				assert_int_equal(brief.v4[0], full.v4[0]);
+				assert_int_equal(brief.about4[0], full.about4[0]);
+			} else {
+				assert_memory_equal(brief.v6[0], full.v6[0], 16);
+				assert_int_equal(brief.about6[0], full.about6[0]);
+			}
+		}
+	}
+	// Where something else than the list, or more than one address, decides.
+	assert_false(decide_briefly(&policy, DIRECTION_BOTH));
+	policy.inbound_allow = true;
+	assert_false(decide_briefly(&policy, DIRECTION_IN));
+	assert_true(decide_briefly(&policy, DIRECTION_OUT));
+	policy.nat64.n = 1;
+	assert_false(decide_briefly(&policy, DIRECTION_OUT));
+	policy.nat64.n = 0;
+	policy.have_list = false;
+	assert_false(decide_briefly(&policy, DIRECTION_OUT));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +293,7 @@ int main(void)
 		cmocka_unit_test_setup(test_nothing_to_judge, setup),
 		cmocka_unit_test_setup(test_reasons_of_the_walk, setup),
 		cmocka_unit_test_setup(test_embedded_addresses, setup),
+		cmocka_unit_test_setup(test_asked_briefly, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
