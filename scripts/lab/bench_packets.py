@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from figures import HugePages, binary, eal, measure, progress, skipped, tell
+from figures import HugePages, binary, eal, first, measure, progress, skipped, tell
 
 MILLION = 1000000
 # For a look at whether every case still runs: so many times fewer entries, and shorter.
@@ -66,7 +66,7 @@ TESTPMD_SECONDS = 4
 
 def testpmd_rate(folder):
     """Mpps that dpdk-testpmd receives and forwards with macswap: the median of its seconds."""
-    words = ["dpdk-testpmd", *eal(800)]
+    words = [*first(), "dpdk-testpmd", *eal(800)]
     for i, name in enumerate(("inside", "outside")):
         words.append(f"--vdev=net_pcap{i},rx_pcap={folder}/{name}.pcap,infinite_rx=1")
     words += ["--", "--forward-mode=macswap", "--burst=32", "--nb-cores=1", "--stats-period=1",
@@ -105,7 +105,7 @@ def testpmd(case, entries, rounds=5):
         if not enough:
             skipped("fastpath", case, "1700 MiB of huge pages are not to be had")
             return
-        ours = subprocess.Popen([binary("bench_fastpath"), *eal(800), "--", "realistic", str(entries),
+        ours = subprocess.Popen([*first(), binary("bench_fastpath"), *eal(800), "--", "realistic", str(entries),
                                  f"pcap={folder}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=subprocess.DEVNULL, text=True)
         try:

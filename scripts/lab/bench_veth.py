@@ -70,7 +70,7 @@ def threads_named(*beginnings, process="[0-9]*"):
     return found
 
 
-def first(task):
+def hurry(task):
     """Before whatever else runs on this machine."""
     os.setpriority(os.PRIO_PROCESS, int(task.split("/")[-1]), -20)
 
@@ -79,7 +79,7 @@ def workers(process):
     """The forwarding threads of a DPDK program."""
     found = labs.wait_for(lambda: threads_named("lcore-worker", "rte-worker", process=process.pid), "a worker", 20)
     for task in found:
-        first(task)
+        hurry(task)
     return found
 
 
@@ -122,7 +122,7 @@ class Wire:
                 outside = f.read().startswith("napi/eth0")
             pid = task.split("/")[-1]
             subprocess.run(["taskset", "-p", "-c", "0" if outside else "1", pid], check=True, capture_output=True)
-            first(task)
+            hurry(task)
             if outside:
                 subprocess.run(["chrt", "-f", "-p", "1", pid], check=True, capture_output=True)
             else:
