@@ -140,7 +140,7 @@ def update():
             skipped("update", case, got.get("skipped", "no figures"))
             continue
         tell("update", case, float(got["with"]), "Mpps", "without changes", float(got["without"]),
-             float(got["ratio"]), changes_per_s=float(got["changes"]))
+             float(got["ratio"]), mean_ratio=float(got["mean-ratio"]), changes_per_s=float(got["changes"]))
     progress("update: effect")
     with tempfile.TemporaryDirectory(prefix="stanch-bench-") as folder:
         got = measure("bench_update", ["effect", str(MILLION // SMALLER), str(20000 // min(SMALLER, 100)),

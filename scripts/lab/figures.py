@@ -19,7 +19,7 @@ def tell(bench, case, value, unit, peer=None, peer_value=None, ratio=None, **mor
                           "peer": peer, "peer_value": peer_value, "ratio": ratio, **more}), flush=True)
         return
     against = f"  {peer} {peer_value:,.3f}, ratio {ratio:.2f}" if ratio is not None and peer else ""
-    against += "".join(f", {key} {figure:,.1f}" for key, figure in more.items())
+    against += "".join(f", {key} {figure:,.2f}" for key, figure in more.items())
     print(f"{bench:9} {case:28} {value:>12,.3f} {unit}{against}", flush=True)
 
 
