@@ -192,35 +192,28 @@ packet_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outb
 	return packet_finish(w, f, i, &d, out);
 }
 
-// Nothing in the list is near, nor anything else the matter?
-static inline bool packet_plain(const struct worker_flight *f, unsigned i)
-{
-	return f->room[i] && f->asked[i].reason == REASON_NO_ENTRY
-		&& decide_plain(&f->match, &f->asked[i])
-		&& f->mbufs[i]->pkt_len <= f->path->frame_max;
-}
-
 // All of a burst. Most packets are only counted and forwarded, and counted once for all of them:
 // stores to the same counter would wait for each other.
 static void packets_finish(struct worker *w, struct worker_flight *f, struct outbox *out)
 {
 	const bool forward = f->policy->verdicts[REASON_NO_ENTRY] == VERDICT_FORWARD;
-	uint64_t plain = 0, bytes = 0;
+	const uint64_t plain = forward ? f->plain & ~f->match.hits : 0;
+	uint64_t bytes = f->plain_bytes;
 	uint16_t n = 0;
 
 	for (uint16_t i = 0; i < f->n; i++) {
 		struct rte_mbuf *m = f->mbufs[i];
 
-		if (likely(forward && packet_plain(f, i))) {
-			plain++;
-			bytes += m->pkt_len;
+		if (likely(plain >> i & 1)) {
 			out->forward[n++] = m;
-		} else if (packet_settle(w, f, i, out)) {
-			out->forward[n++] = m;
+			continue;
 		}
+		bytes -= f->plain >> i & 1 ? m->pkt_len : 0;
+		if (packet_settle(w, f, i, out))
+			out->forward[n++] = m;
 	}
 	out->n_forward = n;
-	w->reasons[REASON_NO_ENTRY].packets += plain;
+	w->reasons[REASON_NO_ENTRY].packets += (unsigned)__builtin_popcountll(plain);
 	w->reasons[REASON_NO_ENTRY].bytes += bytes;
 }
 
@@ -241,6 +234,8 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 static void flight_ask(struct worker *w, struct worker_flight *f)
 {
 	const enum direction direction = f->path->direction;
+	const uint32_t frame_max = f->path->frame_max;
+	uint64_t plain = 0, bytes = 0;
 	bool briefly;
 
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
@@ -260,12 +255,19 @@ static void flight_ask(struct worker *w, struct worker_flight *f)
 				   &brief
 			   ))) {
 			f->room[i] = decide_ask_brief(&brief, direction, &f->match, &f->asked[i]);
+			if (likely(f->room[i] && f->asked[i].first == i && m->pkt_len <= frame_max
+			    )) {
+				plain |= (uint64_t)1 << i;
+				bytes += m->pkt_len;
+			}
 			continue;
 		}
 		packet_describe(f, i);
 		f->room[i]
 			= decide_ask(f->policy, &f->packets[i], direction, &f->match, &f->asked[i]);
 	}
+	f->plain = plain;
+	f->plain_bytes = bytes;
 }
 
 // The second: verdicts, and the packets are the driver's or free.

@@ -32,6 +32,9 @@ struct worker_flight {
 	struct rte_mbuf *mbufs[WORKER_BURST];
 	struct packet packets[WORKER_BURST]; // of those that are described
 	bool described[WORKER_BURST];
+	// Of packets that are counted and forwarded if nothing in the list is near them: one bit
+	// each, which is also their position in the lookups; and their octets.
+	uint64_t plain, plain_bytes;
 	struct decide_asked asked[WORKER_BURST];
 	bool room[WORKER_BURST]; // false: too many addresses in one burst, judged alone
 	struct match_burst match;
