@@ -2,10 +2,12 @@
 # Copyright (c) 2026 The stanch authors
 """What the benches of scripts/bench share: how a figure is told, huge pages, the programs that measure."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("STANCH_BUILD", os.path.join(ROOT, "build"))
@@ -44,12 +46,11 @@ class HugePages:
         self.want, self.added = (mebibytes + 1) // 2, 0
 
     def __enter__(self):
-        if os.geteuid() != 0:
-            return self.free() >= self.want
-        missing = max(0, self.want - self.free())
-        before = self.total()
-        self.write(before + missing)
-        self.added = self.total() - before
+        if os.geteuid() == 0:
+            # All of them, though some may be free: those may be meant for somebody else.
+            before = self.total()
+            self.write(before + self.want)
+            self.added = self.total() - before
         return self.free() >= self.want
 
     def __exit__(self, *_):
@@ -68,6 +69,17 @@ class HugePages:
     def write(self, pages):
         with open(self.PATH, "w", encoding="ascii") as f:
             f.write(str(pages))
+
+
+def alone():
+    """Wait until no other scripts/bench measures on this machine; keep what is returned."""
+    lock = open(os.path.join(tempfile.gettempdir(), "stanch-bench.lock"), "a", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for another scripts/bench", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def binary(name):
