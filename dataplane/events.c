@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +20,15 @@ struct lane {
 	_Atomic uint64_t lost; // worker: wo, control thread: ro
 	_Alignas(64) _Atomic uint32_t head; // next to write. worker: wo, control thread: ro
 	_Alignas(64) _Atomic uint32_t tail; // next to read. control thread: wo, worker: ro
-	struct denial ring[RING];
+	_Alignas(64) struct denial ring[RING]; // worker: wo, control thread: ro
 };
+// The control thread writes tail for each record that it takes: on a line with anything that a
+// worker writes, each write would take that line away from the worker.
+_Static_assert(
+	offsetof(struct lane, head) % 64 == 0 && offsetof(struct lane, tail) % 64 == 0
+		&& offsetof(struct lane, ring) % 64 == 0 && sizeof(struct lane) % 64 == 0,
+	"what two threads write is on lines of its own"
+);
 
 struct events {
 	unsigned workers;

@@ -251,6 +251,12 @@ static int port_mtu(const struct port *p, uint16_t *ret_mtu)
 	return rte_eth_dev_get_mtu(p->id, ret_mtu);
 }
 
+void port_rss_key(uint8_t *key, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		key[i] = i % 2 ? 0x5a : 0x6d;
+}
+
 static int port_configure(struct port *p, unsigned queues)
 {
 	struct rte_eth_dev_info info;
@@ -264,9 +270,7 @@ static int port_configure(struct port *p, unsigned queues)
 	p->frame_max = p->mtu + FRAME_EXTRA;
 	conf.rxmode.mtu = p->mtu;
 	if (queues > 1) {
-		memset(rss_key, 0x6d, sizeof(rss_key));
-		for (size_t i = 1; i < sizeof(rss_key); i += 2)
-			rss_key[i] = 0x5a;
+		port_rss_key(rss_key, sizeof(rss_key));
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_key = rss_key;
 		conf.rx_adv_conf.rss_conf.rss_key_len = info.hash_key_size;

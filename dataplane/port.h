@@ -9,6 +9,7 @@
 #include "dataplane/conf.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct port {
@@ -39,6 +40,9 @@ unsigned port_workers(const struct conf *);
 // queues of the device that has the fewest.
 int ports_init(struct ports *, const struct conf *, unsigned *workers);
 int ports_start(struct ports *);
+// The key of receive side scaling. It has a period of 16 bits, so that both directions of a
+// connection have one hash and reach one queue. len: even, in octets.
+void port_rss_key(uint8_t *key, size_t len);
 // Where the driver can; said once each time it changes.
 void ports_link_set(struct ports *, bool up);
 // Stopped and, where the driver can, the link down: nothing is forwarded.

@@ -57,6 +57,11 @@ struct worker {
 	unsigned held; // turns since nothing was kept back
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };
+// They lie side by side in an array. Two lines: a processor fetches the neighbour of a line too.
+_Static_assert(
+	_Alignof(struct worker) == 128 && sizeof(struct worker) % 128 == 0,
+	"no line is written by two workers"
+);
 
 struct workers {
 	unsigned n;

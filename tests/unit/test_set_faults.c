@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// The live set when much happens at once, and a device's spreading of packets over the queues.
+
+#include "dataplane/keys.h"
+#include "dataplane/port.h"
+#include "dataplane/set.h"
+#include "tests/unit/cm.h"
+
+#include <rte_rcu_qsbr.h>
+#include <rte_thash.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define WALL_S 1800000000ll
+#define STORM 54000u
+
+static struct table_time time_at(int64_t seconds)
+{
+	return (struct table_time
+	){.wall_ms = (WALL_S + seconds) * 1000, .boot_ms = 5000000 + seconds * 1000};
+}
+
+static struct entry host_entry(uint32_t i, int64_t until)
+{
+	struct entry e = {.enforce_until = until};
+	struct indicator_error error;
+	char text[32];
+	int len = snprintf(text, sizeof(text), "10.%u.%u.%u", i >> 16, i >> 8 & 255, i & 255);
+
+	assert_int_equal(indicator_parse(text, (size_t)len, &e.indicator, &error), 0);
+	return e;
+}
+
+static struct set *set_of(uint32_t n, int64_t until)
+{
+	struct set_options options = {.capacity = n + 16, .workers = 1};
+	struct list_state state = {.ledger_id = {7}, .revision = {.epoch = 1, .number = 1}};
+	struct set *set;
+
+	policy_init(&options.policy);
+	assert_int_equal(set_create(&options, time_at(0), &set), 0);
+	for (uint32_t i = 0; i < n; i++) {
+		struct entry e = host_entry(i, until);
+
+		assert_int_equal(set_load_put(set, &e), 0);
+		state.count++;
+		digest_add(&state.digest, entry_hash(&e));
+	}
+	assert_int_equal(set_load_complete(set, &state), 0);
+	return set;
+}
+
+static unsigned enforced(const struct set *set, uint32_t n)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct entry e = host_entry(i, 0);
+		struct set_view view;
+
+		assert_int_equal(set_find(set, &e.indicator, &view), 0);
+		count += view.action == ENTRY_ENFORCE;
+	}
+	return count;
+}
+
+// All of them end in one second: none before it, all after it, and the digest is as it was.
+static void test_expiry_storm(void **state)
+{
+	struct set *set = set_of(STORM, WALL_S + 10);
+	struct list_state before, after;
+	struct timespec a, b;
+
+	(void)state;
+	set_state(set, &before);
+	set_tick(set, time_at(9));
+	assert_int_equal(enforced(set, STORM), STORM);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	set_tick(set, time_at(11));
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	printf("%u ends in one tick: %.2f ms\n",
+	       STORM,
+	       (double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6);
+	assert_int_equal(enforced(set, STORM), 0);
+	set_state(set, &after);
+	assert_int_equal(after.count, before.count);
+	assert_true(digest_equal(after.digest, before.digest));
+	set_free(set);
+}
+
+// Removed and added again in one batch while a reader is in the middle of a lookup: the last
+// change of an indicator counts, so that it never goes.
+static void test_removed_and_added_again_in_one_batch(void **state)
+{
+	struct set *set = set_of(4, UNTIL_FOREVER);
+	struct rte_rcu_qsbr *qsbr = set_live(set)->qsbr;
+	struct entry e = host_entry(2, UNTIL_FOREVER);
+	struct change batch[] = {
+		{.op = CHANGE_REMOVE, .entry = e},
+		{.op = CHANGE_PUT, .entry = e},
+	};
+	struct list_state after;
+	struct match_key key;
+	uint64_t wanted;
+	uint32_t rule;
+
+	(void)state;
+	rte_rcu_qsbr_thread_register(qsbr, 0);
+	rte_rcu_qsbr_thread_online(qsbr, 0);
+	key_from_indicator(&e.indicator, &key);
+	rule = match_find(set_live(set)->entries, &key);
+	assert_int_not_equal(rule, MATCH_NONE);
+	set_state(set, &after);
+	struct revision from = after.revision;
+
+	after.revision.number++;
+	assert_int_equal(set_change(set, batch, 2, &from, &after, &wanted), 0);
+	assert_int_equal(match_find(set_live(set)->entries, &key), rule);
+	set_free(set);
+}
+
+// In two batches, the old rule not yet recycled: the new one is found at once.
+static void test_removed_and_added_again_before_grace(void **state)
+{
+	struct set *set = set_of(4, UNTIL_FOREVER);
+	struct rte_rcu_qsbr *qsbr = set_live(set)->qsbr;
+	struct entry e = host_entry(2, UNTIL_FOREVER);
+	struct change c = {.op = CHANGE_REMOVE, .entry = e};
+	struct list_state full, after;
+	struct match_key key;
+	uint64_t wanted;
+
+	(void)state;
+	rte_rcu_qsbr_thread_register(qsbr, 0);
+	rte_rcu_qsbr_thread_online(qsbr, 0);
+	key_from_indicator(&e.indicator, &key);
+	set_state(set, &full);
+	after = full;
+	after.count--;
+	digest_remove(&after.digest, entry_hash(&e));
+	after.revision.number = 2;
+	assert_int_equal(set_change(set, &c, 1, &full.revision, &after, &wanted), 0);
+	assert_int_equal(match_find(set_live(set)->entries, &key), MATCH_NONE);
+	struct revision from = after.revision;
+
+	c.op = CHANGE_PUT;
+	full.revision.number = 3;
+	assert_int_equal(set_change(set, &c, 1, &from, &full, &wanted), 0);
+	assert_int_not_equal(match_find(set_live(set)->entries, &key), MATCH_NONE);
+	set_poll(set, true);
+	rte_rcu_qsbr_quiescent(qsbr, 0);
+	for (int i = 0; i < 4; i++)
+		set_poll(set, true);
+	assert_int_not_equal(match_find(set_live(set)->entries, &key), MATCH_NONE);
+	assert_int_equal(enforced(set, 4), 4);
+	set_free(set);
+}
+
+// Both directions of a connection reach one queue; different connections do not all.
+static void test_rss_is_symmetric(void **state)
+{
+	_Alignas(4) uint8_t key[52];
+	uint32_t first = 0;
+	bool spread = false;
+
+	(void)state;
+	port_rss_key(key, sizeof(key));
+	for (uint32_t i = 0; i < 1000; i++) {
+		uint32_t src = 0x0a000000 + i * 2654435761u, dst = 0xc6336400 + i;
+		uint32_t ports = (1024 + i) << 16 | 443;
+		uint32_t there[] = {src, dst, ports};
+		uint32_t back[] = {dst, src, ports << 16 | ports >> 16};
+		uint32_t hash = rte_softrss(there, 3, key);
+		uint32_t v6[] = {src, i, 1, 2, dst, 3, i, 4, ports};
+		uint32_t v6_back[] = {dst, 3, i, 4, src, i, 1, 2, back[2]};
+
+		assert_int_equal(hash, rte_softrss(back, 3, key));
+		assert_int_equal(rte_softrss(v6, 9, key), rte_softrss(v6_back, 9, key));
+		assert_int_equal(rte_softrss(there, 2, key), rte_softrss(back, 2, key));
+		if (i && hash != first)
+			spread = true;
+		first = hash;
+	}
+	assert_true(spread);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_expiry_storm),
+		cmocka_unit_test(test_removed_and_added_again_in_one_batch),
+		cmocka_unit_test(test_removed_and_added_again_before_grace),
+		cmocka_unit_test(test_rss_is_symmetric),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
