@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "dataplane/sketch.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING 2048 // samples on their way; a power of two
+#define SETS 1024 // of a period's table
+#define WAYS 8
+#define GAP_MAX (2 * SKETCH_RATE - 1) // gaps of 1 to this are SKETCH_RATE on average
+
+struct lane {
+	uint64_t random; // worker only
+	uint32_t left; // packets before the next sample. worker only
+	_Atomic uint64_t lost; // worker: wo, control thread: ro
+	_Alignas(64) _Atomic uint32_t head; // next to write. worker: wo, control thread: ro
+	_Alignas(64) _Atomic uint32_t tail; // next to read. control thread: wo, worker: ro
+	_Alignas(64) struct sketch_sample ring[RING];
+};
+
+struct cell {
+	struct sketch_sample key; // its bytes: of one sample, not read
+	uint32_t samples; // 0: free
+	uint64_t bytes;
+	int64_t first_ms, last_ms;
+};
+
+struct sketch {
+	unsigned workers;
+	unsigned running; // which of the tables
+	uint64_t seed;
+	uint64_t displaced; // samples of cells that made room
+	int64_t since_ms; // when the running period began; 0: not yet
+	struct lane *lanes;
+	struct cell cells[2][SETS][WAYS];
+};
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
+static uint32_t gap(struct lane *l)
+{
+	l->random += 0x9e3779b97f4a7c15;
+	return (uint32_t)(mix(l->random) >> 32) % GAP_MAX + 1;
+}
+
+int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch)
+{
+	struct sketch *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->lanes = aligned_alloc(64, sizeof(*s->lanes) * workers);
+	if (!s->lanes) {
+		free(s);
+		return -ENOMEM;
+	}
+	memset(s->lanes, 0, sizeof(*s->lanes) * workers);
+	s->workers = workers;
+	s->seed = seed;
+	for (unsigned i = 0; i < workers; i++) {
+		s->lanes[i].random = mix(seed + i);
+		s->lanes[i].left = gap(&s->lanes[i]) - 1;
+	}
+	*ret_sketch = s;
+	return 0;
+}
+
+void sketch_free(struct sketch *s)
+{
+	if (!s)
+		return;
+	free(s->lanes);
+	free(s);
+}
+
+unsigned sketch_next(struct sketch *s, unsigned index, unsigned from, unsigned n)
+{
+	struct lane *l = &s->lanes[index];
+	unsigned at;
+
+	if (l->left >= n - from) {
+		l->left -= n - from;
+		return n;
+	}
+	at = from + l->left;
+	l->left = gap(l) - 1;
+	return at;
+}
+
+void sketch_add(struct sketch *s, unsigned index, const struct sketch_sample *sample)
+{
+	struct lane *l = &s->lanes[index];
+	uint32_t head = atomic_load_explicit(&l->head, memory_order_relaxed);
+	uint32_t tail = atomic_load_explicit(&l->tail, memory_order_acquire);
+
+	if (head - tail == RING) {
+		uint64_t lost = atomic_load_explicit(&l->lost, memory_order_relaxed);
+
+		atomic_store_explicit(&l->lost, lost + 1, memory_order_relaxed);
+		return;
+	}
+	l->ring[head % RING] = *sample;
+	atomic_store_explicit(&l->head, head + 1, memory_order_release);
+}
+
+static struct cell *set_of(struct sketch *s, const struct sketch_sample *key)
+{
+	uint64_t words[2], h = s->seed;
+
+	memcpy(words, key->addr, 16);
+	h = mix(h ^ words[0]);
+	h = mix(h ^ words[1]);
+	h = mix(h
+		^ ((uint64_t)key->family << 32 | (uint64_t)key->inward << 24
+		   | (uint64_t)key->proto << 16 | key->port));
+	return s->cells[s->running][h % SETS];
+}
+
+static bool same(const struct sketch_sample *a, const struct sketch_sample *b)
+{
+	return memcmp(a->addr, b->addr, 16) == 0 && a->family == b->family && a->proto == b->proto
+		&& a->port == b->port && a->inward == b->inward;
+}
+
+// Its cell, or the smallest of the set: what carries most stays.
+static void aggregate(struct sketch *s, const struct sketch_sample *sample, int64_t now_ms)
+{
+	struct cell *set = set_of(s, sample), *c = &set[0];
+
+	for (unsigned i = 0; i < WAYS; i++) {
+		if (set[i].samples && same(&set[i].key, sample)) {
+			c = &set[i];
+			c->samples++;
+			c->bytes += sample->bytes;
+			c->last_ms = now_ms;
+			return;
+		}
+		if (set[i].samples < c->samples)
+			c = &set[i];
+	}
+	s->displaced += c->samples;
+	*c = (struct cell){
+		.key = *sample,
+		.samples = 1,
+		.bytes = sample->bytes,
+		.first_ms = now_ms,
+		.last_ms = now_ms,
+	};
+}
+
+// A clock that went back begins a period too: else one would last for hours.
+static void turn(struct sketch *s, int64_t now_ms)
+{
+	int64_t age = now_ms - s->since_ms;
+
+	if (s->since_ms && age >= 0 && age < SKETCH_PERIOD_MS)
+		return;
+	if (age >= 2 * SKETCH_PERIOD_MS)
+		memset(s->cells, 0, sizeof(s->cells));
+	s->running = !s->running;
+	memset(s->cells[s->running], 0, sizeof(s->cells[0]));
+	s->since_ms = now_ms;
+}
+
+size_t sketch_drain(struct sketch *s, int64_t now_ms)
+{
+	size_t taken = 0;
+
+	turn(s, now_ms);
+	for (unsigned i = 0; i < s->workers; i++) {
+		struct lane *l = &s->lanes[i];
+		uint32_t tail = atomic_load_explicit(&l->tail, memory_order_relaxed);
+		uint32_t head = atomic_load_explicit(&l->head, memory_order_acquire);
+
+		for (; tail != head; tail++, taken++)
+			aggregate(s, &l->ring[tail % RING], now_ms);
+		atomic_store_explicit(&l->tail, tail, memory_order_release);
+	}
+	return taken;
+}
+
+static bool covers(const struct sketch_ask *a, const struct sketch_sample *k)
+{
+	unsigned whole = a->prefix_len / 8, rest = a->prefix_len % 8;
+
+	if (a->family != k->family || memcmp(a->addr, k->addr, whole) != 0)
+		return false;
+	if (rest && (a->addr[whole] ^ k->addr[whole]) >> (8 - rest))
+		return false;
+	return a->proto == 0 || (a->proto == k->proto && a->port == k->port);
+}
+
+void sketch_sum(const struct sketch *s, const struct sketch_ask *ask, struct sketch_sum *ret_sum)
+{
+	const struct cell *cells = &s->cells[0][0][0];
+	struct sketch_sum sum = {0};
+
+	for (size_t i = 0; i < (size_t)2 * SETS * WAYS; i++) {
+		const struct cell *c = &cells[i];
+
+		if (c->samples == 0 || !covers(ask, &c->key))
+			continue;
+		sum.samples += c->samples;
+		sum.bytes += c->bytes * SKETCH_RATE;
+		if (c->key.inward)
+			sum.inward += (uint64_t)c->samples * SKETCH_RATE;
+		if (sum.first_ms == 0 || c->first_ms < sum.first_ms)
+			sum.first_ms = c->first_ms;
+		if (c->last_ms > sum.last_ms)
+			sum.last_ms = c->last_ms;
+	}
+	sum.packets = sum.samples * SKETCH_RATE;
+	*ret_sum = sum;
+}
+
+uint64_t sketch_lost(const struct sketch *s)
+{
+	uint64_t lost = s->displaced;
+
+	for (unsigned i = 0; i < s->workers; i++)
+		lost += atomic_load_explicit(&s->lanes[i].lost, memory_order_relaxed);
+	return lost;
+}

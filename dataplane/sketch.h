@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What passes, roughly: one packet in 64 of each worker, to estimate what a block would cut.
+//
+// A worker copies a sampled packet's remote end into a single-producer ring, never waiting; a full
+// ring loses the sample, counted. The gap to the next sample is drawn from 1 to 127, so that no
+// rhythm of the traffic hides from it, and is counted over bursts: a burst without a sample costs
+// one comparison. The control thread drains the rings into two tables of fixed size, the running
+// period's and the one before it: what is told reaches back one to two periods.
+//
+// Memory: 64 KiB a worker, 1 MiB for the tables; nothing is allocated after sketch_create.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SKETCH_RATE 64 // packets a sample stands for
+#define SKETCH_PERIOD_MS (450 * 1000) // 7.5 minutes
+
+struct sketch_sample {
+	uint8_t addr[16]; // the judged one: outward the destination, inward the source; network
+			  // order
+	uint8_t family; // 4 or 6
+	uint8_t proto;
+	bool inward;
+	uint8_t pad;
+	uint16_t port; // of that address, host byte order; 0: none
+	uint16_t pad2;
+	uint32_t bytes;
+};
+
+// The estimate of what a prefix, or one port of an address, carried.
+struct sketch_sum {
+	uint64_t samples; // packets seen; the three below are their multiples
+	uint64_t packets, bytes; // samples × SKETCH_RATE
+	uint64_t inward; // packets of those that came from outside
+	int64_t first_ms, last_ms; // milliseconds since the epoch, as drained; 0: none
+};
+
+struct sketch_ask {
+	uint8_t addr[16];
+	uint8_t family, prefix_len;
+	uint8_t proto; // 0: any protocol and port
+	uint16_t port;
+};
+
+struct sketch;
+
+// `seed` keys the tables' buckets and the gaps. 0 or -ENOMEM.
+int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch);
+void sketch_free(struct sketch *);
+
+// Worker `index` only; neither blocks nor allocates. `n` packets came: the index of the first to
+// sample at or after `from`, or `n` where there is none left in this burst. Called with from 0,
+// then with the last answer plus one, until it answers n.
+unsigned sketch_next(struct sketch *, unsigned index, unsigned from, unsigned n);
+void sketch_add(struct sketch *, unsigned index, const struct sketch_sample *);
+
+// Control thread. Returns samples taken.
+size_t sketch_drain(struct sketch *, int64_t now_ms);
+void sketch_sum(const struct sketch *, const struct sketch_ask *, struct sketch_sum *ret_sum);
+// Samples without room, in a ring or a table.
+uint64_t sketch_lost(const struct sketch *);

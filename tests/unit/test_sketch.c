@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "dataplane/sketch.h"
+#include "tests/unit/cm.h"
+
+#include <string.h>
+
+#define NOW 1700000000000
+
+static struct sketch_sample sample(uint32_t host)
+{
+	struct sketch_sample s
+		= {.addr = {203}, .family = 4, .proto = 6, .port = 443, .bytes = 100};
+
+	s.addr[2] = (uint8_t)(host >> 8);
+	s.addr[3] = (uint8_t)host;
+	return s;
+}
+
+static struct sketch_sum sum(struct sketch *s, struct sketch_ask ask)
+{
+	struct sketch_sum r;
+
+	sketch_sum(s, &ask, &r);
+	return r;
+}
+
+static struct sketch_ask host(uint8_t last)
+{
+	return (struct sketch_ask){.addr = {203, 0, 0, last}, .family = 4, .prefix_len = 32};
+}
+
+// Bursts in which every packet at an even place is one flow's and every other the other's.
+static void one_in_64_whatever_the_rhythm(void **state)
+{
+	struct sketch *s;
+	uint64_t packets = 0, odd = 0, all = 0;
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 1, &s), 0);
+	for (unsigned burst = 0; burst < 100000; burst++) {
+		unsigned n = burst % 33;
+
+		packets += n;
+		for (unsigned at = 0; (at = sketch_next(s, 0, at, n)) < n; at++) {
+			all++;
+			odd += at % 2;
+		}
+	}
+	assert_in_range(all * SKETCH_RATE, packets * 95 / 100, packets * 105 / 100);
+	assert_in_range(odd * 100 / all, 44, 52);
+	sketch_free(s);
+}
+
+static void sums_by_prefix_and_port(void **state)
+{
+	struct sketch_ask ask = host(7);
+	struct sketch *s;
+	struct sketch_sample one = sample(7);
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 2, &s), 0);
+	for (int i = 0; i < 3; i++)
+		sketch_add(s, 0, &one);
+	one.inward = true;
+	sketch_add(s, 0, &one);
+	assert_int_equal(sketch_drain(s, NOW), 4);
+	assert_int_equal(sum(s, ask).packets, 4 * SKETCH_RATE);
+	assert_int_equal(sum(s, ask).bytes, 400 * SKETCH_RATE);
+	assert_int_equal(sum(s, ask).inward, SKETCH_RATE);
+	assert_int_equal(sum(s, ask).first_ms, NOW);
+	assert_int_equal(sum(s, host(6)).packets, 0);
+	ask.prefix_len = 31;
+	assert_int_equal(sum(s, ask).samples, 4);
+	ask.addr[3] = 8;
+	assert_int_equal(sum(s, ask).samples, 0);
+	ask = host(7);
+	ask.proto = 6;
+	ask.port = 443;
+	assert_int_equal(sum(s, ask).samples, 4);
+	ask.port = 80;
+	assert_int_equal(sum(s, ask).samples, 0);
+	sketch_free(s);
+}
+
+static void version_6(void **state)
+{
+	struct sketch_ask ask = {.addr = {0x20, 1, 0xd, 0xb8}, .family = 6, .prefix_len = 127};
+	struct sketch_sample one = {.addr = {0x20, 1, 0xd, 0xb8, [15] = 1}, .family = 6};
+	struct sketch *s;
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 3, &s), 0);
+	sketch_add(s, 0, &one);
+	sketch_drain(s, NOW);
+	assert_int_equal(sum(s, ask).samples, 1);
+	ask.prefix_len = 128;
+	assert_int_equal(sum(s, ask).samples, 0);
+	ask.addr[15] = 1;
+	assert_int_equal(sum(s, ask).samples, 1);
+	sketch_free(s);
+}
+
+static void ages_out(void **state)
+{
+	struct sketch_sample one = sample(7);
+	struct sketch *s;
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 4, &s), 0);
+	sketch_add(s, 0, &one);
+	sketch_drain(s, NOW);
+	sketch_drain(s, NOW + SKETCH_PERIOD_MS);
+	assert_int_equal(sum(s, host(7)).samples, 1);
+	sketch_drain(s, NOW + 2 * SKETCH_PERIOD_MS);
+	assert_int_equal(sum(s, host(7)).samples, 0);
+	sketch_add(s, 0, &one);
+	sketch_drain(s, NOW + 3 * SKETCH_PERIOD_MS);
+	sketch_drain(s, NOW + 9 * SKETCH_PERIOD_MS);
+	assert_int_equal(sum(s, host(7)).samples, 0);
+	sketch_free(s);
+}
+
+// More destinations than there is room for: the heavy one stays, what is lost is counted.
+static void bounded(void **state)
+{
+	struct sketch_ask all = {.addr = {203, 0}, .family = 4, .prefix_len = 16};
+	struct sketch_sample heavy = sample(7);
+	struct sketch *s;
+	uint64_t added = 0;
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 5, &s), 0);
+	for (uint32_t i = 256; i < 65536; i++, added += 2) {
+		struct sketch_sample other = sample(i);
+
+		sketch_add(s, 0, &heavy);
+		sketch_add(s, 0, &other);
+		if (i % 512 == 0)
+			sketch_drain(s, NOW);
+	}
+	sketch_drain(s, NOW);
+	assert_int_equal(sum(s, host(7)).samples, 65536 - 256);
+	assert_true(sketch_lost(s) > 50000);
+	assert_int_equal(sum(s, all).samples + sketch_lost(s), added);
+	for (int i = 0; i < 5000; i++)
+		sketch_add(s, 0, &heavy);
+	assert_int_equal(sketch_drain(s, NOW), 2048);
+	sketch_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_in_64_whatever_the_rhythm),
+		cmocka_unit_test(sums_by_prefix_and_port),
+		cmocka_unit_test(version_6),
+		cmocka_unit_test(ages_out),
+		cmocka_unit_test(bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
