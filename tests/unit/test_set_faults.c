@@ -3,6 +3,7 @@
 
 // The live set when much happens at once, and a device's spreading of packets over the queues.
 
+#include "dataplane/core/decide.h"
 #include "dataplane/keys.h"
 #include "dataplane/port.h"
 #include "dataplane/set.h"
@@ -11,6 +12,8 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_thash.h>
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -160,6 +163,107 @@ static void test_removed_and_added_again_before_grace(void **state)
 	set_free(set);
 }
 
+static struct indicator parse(const char *text)
+{
+	struct indicator n;
+	struct indicator_error error;
+
+	assert_int_equal(indicator_parse(text, strlen(text), &n, &error), 0);
+	return n;
+}
+
+// Why a packet to 10.0.b.c meets the verdict it meets.
+static uint8_t reason_of(struct set *set, uint8_t b, uint8_t c)
+{
+	struct packet p = {.n_layers = 1, .reason = REASON_NO_ENTRY};
+	struct live *live = set_live(set);
+	struct decision d;
+
+	p.layers[0] = (struct packet_layer
+	){.family = 4, .proto = 47, .src = {192, 0, 2, 1}, .dst = {10, 0, b, c}};
+	decide(atomic_load(&live->policy), live->entries, live->exceptions, &p, DIRECTION_OUT, &d);
+	return d.reason;
+}
+
+static int batch(struct set *set, const struct change *changes, size_t n, int spoil)
+{
+	struct list_state after;
+	struct revision from;
+	uint64_t wanted;
+
+	set_state(set, &after);
+	from = after.revision;
+	after.revision.number++;
+	for (size_t i = 0; i < n; i++) {
+		struct digest hash = entry_hash(&changes[i].entry);
+
+		if (changes[i].op == CHANGE_PUT)
+			digest_add(&after.digest, hash);
+		else
+			digest_remove(&after.digest, hash);
+		after.count += changes[i].op == CHANGE_PUT ? 1 : -1ull;
+	}
+	after.count += (uint64_t)spoil;
+	return set_change(set, changes, n, &from, &after, &wanted);
+}
+
+// Of a network and a host in it, one goes: the other denies as before. A batch that is refused
+// because of its last change has changed nothing that a packet meets.
+static void test_overlap_and_refused_batch(void **state)
+{
+	struct set *set = set_of(4, UNTIL_FOREVER); // 10.0.0.0 to 10.0.0.3
+	struct entry wide = {.indicator = parse("10.0.0.0/16"), .enforce_until = UNTIL_FOREVER};
+	struct change changes[] = {
+		{.op = CHANGE_PUT, .entry = wide},
+		{.op = CHANGE_REMOVE, .entry = host_entry(2, UNTIL_FOREVER)},
+	};
+	struct list_state before, after;
+
+	(void)state;
+	set_state(set, &before);
+	assert_int_equal(batch(set, changes, 2, 1), -EILSEQ);
+	set_state(set, &after);
+	assert_true(list_state_equal(&before, &after));
+	assert_int_equal(reason_of(set, 0, 2), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 9, 9), REASON_NO_ENTRY);
+	assert_int_equal(batch(set, changes, 2, 0), 0);
+	assert_int_equal(reason_of(set, 0, 2), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 9, 9), REASON_ENTRY_DENY);
+	changes[0].op = CHANGE_REMOVE;
+	assert_int_equal(batch(set, changes, 1, 0), 0);
+	assert_int_equal(reason_of(set, 0, 1), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 0, 2), REASON_NO_ENTRY);
+	assert_int_equal(reason_of(set, 9, 9), REASON_NO_ENTRY);
+	set_free(set);
+}
+
+static void test_wide_entry_with_narrow_exceptions(void **state)
+{
+	struct set *set = set_of(1, UNTIL_FOREVER);
+	struct change wide = {
+		.op = CHANGE_PUT,
+		.entry = {.indicator = parse("10.0.0.0/16"), .enforce_until = UNTIL_FOREVER},
+	};
+	struct exception narrow[] = {
+		{parse("10.0.7.0/24"), EXCEPTION_PROTECT, UNTIL_FOREVER},
+		{parse("10.0.8.1"), EXCEPTION_ALLOW, WALL_S + 60},
+	};
+
+	(void)state;
+	assert_int_equal(set_exceptions(set, narrow, 2), 0);
+	assert_int_equal(batch(set, &wide, 1, 0), 0);
+	assert_int_equal(reason_of(set, 6, 255), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 7, 0), REASON_PROTECTED);
+	assert_int_equal(reason_of(set, 7, 255), REASON_PROTECTED);
+	assert_int_equal(reason_of(set, 8, 0), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 8, 1), REASON_ALLOWED);
+	assert_int_equal(reason_of(set, 8, 2), REASON_ENTRY_DENY);
+	set_tick(set, time_at(61));
+	assert_int_equal(reason_of(set, 8, 1), REASON_ENTRY_DENY);
+	assert_int_equal(reason_of(set, 7, 1), REASON_PROTECTED);
+	set_free(set);
+}
+
 // Both directions of a connection reach one queue; different connections do not all.
 static void test_rss_is_symmetric(void **state)
 {
@@ -194,6 +298,8 @@ int main(void)
 		cmocka_unit_test(test_expiry_storm),
 		cmocka_unit_test(test_removed_and_added_again_in_one_batch),
 		cmocka_unit_test(test_removed_and_added_again_before_grace),
+		cmocka_unit_test(test_overlap_and_refused_batch),
+		cmocka_unit_test(test_wide_entry_with_narrow_exceptions),
 		cmocka_unit_test(test_rss_is_symmetric),
 	};
 
