@@ -260,11 +260,24 @@ static void stop_asked(evutil_socket_t fd, short what, void *arg)
 	event_base_loopbreak(d->base);
 }
 
+// With timers finer than a millisecond: the link polls for what it waits for.
+static struct event_base *base_create(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
 static int loop_init(struct dataplane *d)
 {
 	const struct timeval interval = {.tv_usec = TICK_MS * 1000};
 
-	d->base = event_base_new();
+	d->base = base_create();
 	if (!d->base)
 		return -ENOMEM;
 	d->tick = event_new(d->base, -1, EV_PERSIST, ticked, d);
