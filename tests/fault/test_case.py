@@ -2,7 +2,6 @@
 # Copyright (c) 2026 The stanch authors
 """A case that names what must never be denied: refused, visible in status and audit; the rest holds."""
 
-import tempfile
 import unittest
 
 import lab
@@ -11,9 +10,7 @@ from thehive_client import TheHive
 
 class Protected(unittest.TestCase):
     def test_protected_address_in_a_case(self):
-        one = lab.Lab.__new__(lab.Lab)  # directories and processes only: no namespaces, no root
-        one.processes, one.spaces, one.driver = [], {}, "af_xdp"
-        one.dir = tempfile.mkdtemp(prefix="stanch-case-")
+        one = lab.Lab.bare()
         self.addCleanup(one.close)
         port = lab.free_port()
         with TheHive(version=5, webhook_url=f"http://127.0.0.1:{port}/v1/hooks/thehive",

@@ -31,19 +31,8 @@ class Fault(unittest.TestCase):
         options = {"env": {**os.environ, **environment}} if environment else {}
         return self.lab.start_dataplane(ready=ready, **options)
 
-    def arrives(self, address, seconds=0.4):
-        mark = b"fault-" + os.urandom(6).hex().encode()
-        sniffer = lab.Sniffer(self.lab)
-        sender = self.lab.socket("inside", socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sender.sendto(mark, (address, 9000))
-            return any(mark in frame for _, frame in sniffer.frames(seconds))
-        finally:
-            sender.close()
-            sniffer.close()
-
     def settle(self):
-        lab.wait_for(lambda: self.arrives(FREE), "a packet crosses the wire", 15)
+        lab.wait_for(lambda: self.lab.arrives(FREE), "a packet crosses the wire", 15)
 
     def health(self):
         """Status line of /healthz, asked inside the gateway's namespace."""
@@ -64,13 +53,13 @@ class Fault(unittest.TestCase):
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
         self.start([DENIED, f"{ENDING} until={end}"])
         self.settle()
-        self.assertFalse(self.arrives(DENIED))
-        self.assertFalse(self.arrives(ENDING))
-        lab.wait_for(lambda: self.arrives(ENDING), "the entry becomes inert at its end", 20)
-        self.assertFalse(self.arrives(DENIED))
+        self.assertFalse(self.lab.arrives(DENIED))
+        self.assertFalse(self.lab.arrives(ENDING))
+        lab.wait_for(lambda: self.lab.arrives(ENDING), "the entry becomes inert at its end", 20)
+        self.assertFalse(self.lab.arrives(DENIED))
         self.assertEqual(self.lab.ctl_status()["list"]["entries"], 2)
         self.assertEqual(self.lab.ctl("allow", DENIED, "--for", "1h", "--reason", "x").returncode, 0)
-        self.assertTrue(self.arrives(DENIED))
+        self.assertTrue(self.lab.arrives(DENIED))
 
     def test_control_killed_while_linked(self):
         process = self.start(None, self.lab_control())
@@ -78,7 +67,7 @@ class Fault(unittest.TestCase):
         lab.wait_for(lambda: self.lab.ctl_status()["list"]["origin"] == "control", "control's list is there")
         self.settle()
         self.lab.end(control, signal.SIGKILL)
-        self.assertTrue(self.arrives(FREE))
+        self.assertTrue(self.lab.arrives(FREE))
         self.assertIsNone(process.poll())
 
     def lab_control(self):
@@ -98,12 +87,12 @@ class Fault(unittest.TestCase):
         self.assertTrue(self.lab.ctl_status()["ends_held"])
         begun = time.monotonic()
         while time.monotonic() < begun + 5:
-            self.assertFalse(self.arrives(ENDING))
+            self.assertFalse(self.lab.arrives(ENDING))
         for path in files:
             os.utime(path)
-        lab.wait_for(lambda: self.arrives(ENDING), "the clock fits, the end takes effect", 20)
+        lab.wait_for(lambda: self.lab.arrives(ENDING), "the clock fits, the end takes effect", 20)
         self.assertFalse(self.lab.ctl_status()["ends_held"])
-        self.assertFalse(self.arrives(DENIED))
+        self.assertFalse(self.lab.arrives(DENIED))
 
     def test_link_is_down_without_a_list(self):
         """Where the driver can set a link (a tap can), it is down until there is a list, and at a stop."""
@@ -128,12 +117,12 @@ class Fault(unittest.TestCase):
         process = self.start()
         self.settle()
         self.assertEqual(self.lab.ctl("pause", "--for", "15m", "--reason", "x").returncode, 0)
-        self.assertTrue(self.arrives(DENIED))
+        self.assertTrue(self.lab.arrives(DENIED))
         self.lab.end(process, signal.SIGKILL)
         self.lab.start_dataplane()
         self.settle()
         self.assertTrue(self.lab.ctl_status()["paused"])
-        self.assertTrue(self.arrives(DENIED))
+        self.assertTrue(self.lab.arrives(DENIED))
 
     def test_damaged_snapshot(self):
         """The previous pair is used, and it says so; half a new one beside it changes nothing."""
@@ -150,7 +139,7 @@ class Fault(unittest.TestCase):
             f.write(b"stanch-rules 1 ledger=")
         self.lab.start_dataplane()
         self.settle()
-        self.assertFalse(self.arrives(DENIED))
+        self.assertFalse(self.lab.arrives(DENIED))
         self.assertTrue(self.lab.ctl_status()["previous_list"])
         self.assertIn("deny.rules", self.lab.log("dataplane"))
 
@@ -161,12 +150,12 @@ class Fault(unittest.TestCase):
         with open(self.lab.path("list", "deny.rules"), "ab") as f:
             f.write(b"203.0.113.99\n")
         self.lab.start_dataplane()
-        self.assertFalse(self.arrives(FREE))
+        self.assertFalse(self.lab.arrives(FREE))
         self.assertIn("503", self.health().split("\r\n")[0])
 
     def test_start_open(self):
         self.start(None, start="open")
-        lab.wait_for(lambda: self.arrives(FREE), "start: open forwards", 15)
+        lab.wait_for(lambda: self.lab.arrives(FREE), "start: open forwards", 15)
 
     def test_worker_stalls(self):
         self.start(environment={"STANCH_TEST_STALL_AT": "20000"})

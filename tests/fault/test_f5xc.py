@@ -20,9 +20,7 @@ class Mirror(unittest.TestCase):
     def setUp(self):
         self.f5 = F5XC(token="word")
         self.addCleanup(self.f5.stop)
-        self.lab = lab.Lab.__new__(lab.Lab)  # directories and processes only: no namespaces, no root
-        self.lab.processes, self.lab.spaces, self.lab.driver = [], {}, "af_xdp"
-        self.lab.dir = lab.tempfile.mkdtemp(prefix="stanch-f5-")
+        self.lab = lab.Lab.bare()
         self.addCleanup(self.lab.close)
 
     def start(self, token="word", **more):

@@ -4,9 +4,7 @@
 
 import os
 import signal
-import socket
 import subprocess
-import tempfile
 import unittest
 
 import lab
@@ -29,17 +27,6 @@ class DiskFull(unittest.TestCase):
             self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
         # Before what is mounted goes, the daemons end.
         self.addCleanup(lambda: [self.lab.end(p) for p in reversed(self.lab.processes)])
-
-    def arrives(self, address, seconds=0.4):
-        mark = b"full-" + os.urandom(6).hex().encode()
-        sniffer = lab.Sniffer(self.lab)
-        sender = self.lab.socket("inside", socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sender.sendto(mark, (address, 9000))
-            return any(mark in frame for _, frame in sniffer.frames(seconds))
-        finally:
-            sender.close()
-            sniffer.close()
 
     def fill(self, folder):
         """To the last octet."""
@@ -67,9 +54,9 @@ class DiskFull(unittest.TestCase):
             self.lab.configure(self.lab.control_section(hive=section, listen=f"127.0.0.1:{port}"))
             dataplane = self.lab.start_dataplane()
             control = self.lab.start_control()
-            lab.wait_for(lambda: self.arrives(FIRST), "a packet crosses the wire", 20)
+            lab.wait_for(lambda: self.lab.arrives(FIRST), "a packet crosses the wire", 20)
             self.stanch("block", FIRST, "--reason", "before")
-            self.assertFalse(self.arrives(FIRST))
+            self.assertFalse(self.lab.arrives(FIRST))
             self.fill("list")
             self.fill("state")
 
@@ -80,46 +67,44 @@ class DiskFull(unittest.TestCase):
             hive.close(case)
             lab.wait_for(lambda: self.lab.stanch_json("status")["counts"]["refused_full"] >= 2,
                          "the case's block is refused and counted")
-            self.assertTrue(self.arrives(SECOND))
-            self.assertFalse(self.arrives(FIRST))
+            self.assertTrue(self.lab.arrives(SECOND))
+            self.assertFalse(self.lab.arrives(FIRST))
 
             # Root's hand, an allow, a pause and a withdrawal need no space that is not there.
             self.assertEqual(self.lab.ctl("allow", FIRST, "--for", "1h", "--reason", "x").returncode, 0)
-            self.assertTrue(self.arrives(FIRST))
+            self.assertTrue(self.lab.arrives(FIRST))
             self.assertEqual(self.lab.ctl("allow", FIRST, "--end").returncode, 0)
-            self.assertFalse(self.arrives(FIRST))
+            self.assertFalse(self.lab.arrives(FIRST))
             self.stanch("allow", FIRST, "--for", "1h", "--reason", "x")
-            self.assertTrue(self.arrives(FIRST))
+            self.assertTrue(self.lab.arrives(FIRST))
             self.stanch("allow", FIRST, "--end")
-            self.assertFalse(self.arrives(FIRST))
+            self.assertFalse(self.lab.arrives(FIRST))
             self.stanch("pause", "--for", "15m", "--reason", "x")
-            self.assertTrue(self.arrives(FIRST))
+            self.assertTrue(self.lab.arrives(FIRST))
             self.stanch("resume")
-            self.assertFalse(self.arrives(FIRST))
+            self.assertFalse(self.lab.arrives(FIRST))
 
             # Both killed and started on full disks: what was denied is denied.
             for process in (control, dataplane):
                 self.lab.end(process, signal.SIGKILL)
             self.lab.start_dataplane()
             control = self.lab.start_control()
-            lab.wait_for(lambda: self.arrives(THIRD), "a packet crosses the wire", 20)
-            self.assertFalse(self.arrives(FIRST))
+            lab.wait_for(lambda: self.lab.arrives(THIRD), "a packet crosses the wire", 20)
+            self.assertFalse(self.lab.arrives(FIRST))
             self.stanch("unblock", FIRST)
-            lab.wait_for(lambda: self.arrives(FIRST), "the withdrawal takes effect")
+            lab.wait_for(lambda: self.lab.arrives(FIRST), "the withdrawal takes effect")
 
             # Space again: blocks work, and the case is read again by itself.
             for folder in ("list", "state"):
                 os.unlink(self.lab.path(folder, "filler"))
-            lab.wait_for(lambda: not self.arrives(THIRD), "the case's block comes back", 60)
+            lab.wait_for(lambda: not self.lab.arrives(THIRD), "the case's block comes back", 60)
             self.stanch("block", SECOND, "--reason", "x")
-            self.assertFalse(self.arrives(SECOND))
+            self.assertFalse(self.lab.arrives(SECOND))
 
 
 class SetFull(unittest.TestCase):
     def test_refused_with_count_and_limit_and_back_when_there_is_room(self):
-        one = lab.Lab.__new__(lab.Lab)  # directories and processes only: no namespaces, no root
-        one.processes, one.spaces, one.driver = [], {}, "af_xdp"
-        one.dir = tempfile.mkdtemp(prefix="stanch-full-")
+        one = lab.Lab.bare()
         self.addCleanup(one.close)
         port = lab.free_port()
         with TheHive(version=5, webhook_url=f"http://127.0.0.1:{port}/v1/hooks/thehive",

@@ -5,7 +5,6 @@ nothing un-denied, and both digests are equal afterwards."""
 
 import os
 import signal
-import socket
 import unittest
 
 import lab
@@ -29,7 +28,7 @@ class Kill(unittest.TestCase):
             f.writelines(f"198.18.{i >> 8}.{i & 255}\n" for i in range(ENTRIES))
         self.equal()
         self.assertEqual(self.lab.stanch("block", DENIED, "--reason", "a test").returncode, 0)
-        lab.wait_for(lambda: self.arrives(FREE), "a packet crosses the wire", 15)
+        lab.wait_for(lambda: self.lab.arrives(FREE), "a packet crosses the wire", 15)
 
     def equal(self, seconds=30):
         lab.wait_for(lambda: (self.status() or {}).get("dataplane", {}).get("equal"),
@@ -37,17 +36,6 @@ class Kill(unittest.TestCase):
 
     def status(self):
         return self.lab.stanch_json("status")
-
-    def arrives(self, address, seconds=0.3):
-        mark = b"kill-" + os.urandom(6).hex().encode()
-        sniffer = lab.Sniffer(self.lab)
-        sender = self.lab.socket("inside", socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sender.sendto(mark, (address, 9000))
-            return any(mark in frame for _, frame in sniffer.frames(seconds))
-        finally:
-            sender.close()
-            sniffer.close()
 
     def bulk(self):
         return self.lab.spawn(None, lab.binary("stanch"), "block", "--file", self.list, "--reason", "bulk",
@@ -63,20 +51,20 @@ class Kill(unittest.TestCase):
             client = self.bulk()
             lab.wait_for(lambda: self.entries() >= part or client.poll() is not None, f"{part} entries", 30)
             self.lab.end(self.control, signal.SIGKILL)
-            self.assertFalse(self.arrives(DENIED))
+            self.assertFalse(self.lab.arrives(DENIED))
             self.lab.end(client, signal.SIGKILL)
             os.unlink(self.lab.path("run", "control.sock"))
             self.control = self.lab.start_control()
-            self.assertFalse(self.arrives(DENIED))
+            self.assertFalse(self.lab.arrives(DENIED))
         client = self.bulk()
         lab.wait_for(lambda: self.entries() >= 14000 or client.poll() is not None, "14000 entries", 30)
         self.lab.end(self.plane, signal.SIGKILL)
-        self.assertFalse(self.arrives(FREE))
+        self.assertFalse(self.lab.arrives(FREE))
         self.plane = self.lab.start_dataplane()
         client.wait(60)
         self.equal()
-        self.assertFalse(self.arrives(DENIED))
-        lab.wait_for(lambda: self.arrives(FREE), "the free address is reached again", 15)
+        self.assertFalse(self.lab.arrives(DENIED))
+        lab.wait_for(lambda: self.lab.arrives(FREE), "the free address is reached again", 15)
         self.same()
 
     def same(self):
@@ -92,13 +80,13 @@ class Kill(unittest.TestCase):
             self.assertEqual(self.lab.stanch("sync").returncode, 0)
             if who == "control":
                 self.lab.end(self.control, signal.SIGKILL)
-                self.assertFalse(self.arrives(DENIED))
+                self.assertFalse(self.lab.arrives(DENIED))
                 os.unlink(self.lab.path("run", "control.sock"))
                 self.control = self.lab.start_control()
             else:
                 self.lab.end(self.plane, signal.SIGKILL)
                 self.plane = self.lab.start_dataplane()
-            self.assertFalse(self.arrives(DENIED))
+            self.assertFalse(self.lab.arrives(DENIED))
             self.equal()
         self.same()
 

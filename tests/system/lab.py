@@ -64,6 +64,14 @@ class Lab:
         self.processes = []
         self.spaces = {}
 
+    @classmethod
+    def bare(cls):
+        """Directories and processes only: no namespaces, no root. close() it."""
+        one = cls.__new__(cls)
+        one.processes, one.spaces, one.driver = [], {}, "af_xdp"
+        one.dir = tempfile.mkdtemp(prefix="stanch-lab-")
+        return one
+
     def __enter__(self):
         try:
             self.build()
@@ -107,6 +115,18 @@ class Lab:
 
     def socket(self, name, family, kind, protocol=0):
         return self.inside(lambda: socket.socket(family, kind, protocol), name)
+
+    def arrives(self, address, seconds=0.4):
+        """Does a datagram from inside to the IPv4 address reach the namespace outside?"""
+        mark = os.urandom(12).hex().encode()
+        sniffer = Sniffer(self)
+        sender = self.socket("inside", socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sender.sendto(mark, (address, 9000))
+            return any(mark in frame for _, frame in sniffer.frames(seconds))
+        finally:
+            sender.close()
+            sniffer.close()
 
     def build(self):
         for name in ("inside", "gateway", "outside"):

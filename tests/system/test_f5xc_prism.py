@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import unittest
 
 import lab
@@ -23,9 +22,7 @@ class Prism(unittest.TestCase):
     def setUp(self):
         self.f5 = F5XC(token="word", omit_null=True)
         self.addCleanup(self.f5.stop)
-        self.lab = lab.Lab.__new__(lab.Lab)  # directories and processes only: no namespaces, no root
-        self.lab.processes, self.lab.spaces, self.lab.driver = [], {}, "af_xdp"
-        self.lab.dir = tempfile.mkdtemp(prefix="stanch-prism-")
+        self.lab = lab.Lab.bare()
         self.addCleanup(self.lab.close)
         self.port = lab.free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
