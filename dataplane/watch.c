@@ -42,6 +42,12 @@ unsigned watch_tick(int64_t now_ms)
 	return stalled;
 }
 
+// A worker counts on meanwhile.
+static uint64_t counter_read(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 void stats_reasons(struct stats_reason ret_reasons[static REASON_COUNT])
 {
 	memset(ret_reasons, 0, sizeof(*ret_reasons) * REASON_COUNT);
@@ -49,9 +55,8 @@ void stats_reasons(struct stats_reason ret_reasons[static REASON_COUNT])
 		const struct worker *w = &watch.workers->worker[i];
 
 		for (int r = 0; r < REASON_COUNT; r++) {
-			ret_reasons[r].packets
-				+= *(const volatile uint64_t *)&w->reasons[r].packets;
-			ret_reasons[r].bytes += *(const volatile uint64_t *)&w->reasons[r].bytes;
+			ret_reasons[r].packets += counter_read(&w->reasons[r].packets);
+			ret_reasons[r].bytes += counter_read(&w->reasons[r].bytes);
 		}
 	}
 }
@@ -79,7 +84,7 @@ size_t stats_ports(struct stats_port *ret_ports, size_t max)
 		};
 		snprintf(s->name, sizeof(s->name), "%s", p->conf->name);
 		for (unsigned k = 0; watch.workers && k < watch.workers->n; k++)
-			s->tx_dropped += watch.workers->worker[k].tx_dropped[p->id];
+			s->tx_dropped += counter_read(&watch.workers->worker[k].tx_dropped[p->id]);
 	}
 	return n;
 }
@@ -94,9 +99,7 @@ uint64_t stats_worker_packets(unsigned worker)
 	uint64_t packets = 0;
 
 	for (int r = 0; r < REASON_COUNT; r++)
-		packets += *(const volatile uint64_t *)&watch.workers->worker[worker]
-				    .reasons[r]
-				    .packets;
+		packets += counter_read(&watch.workers->worker[worker].reasons[r].packets);
 	return packets;
 }
 

@@ -40,10 +40,16 @@ struct worker_flight {
 	struct match_burst match;
 };
 
+// Written by one worker while the control thread reads.
+struct worker_count {
+	_Atomic uint64_t packets, bytes;
+};
+
 // A worker's own; the alignment keeps it off every other's cache lines.
 struct worker {
-	_Alignas(128) struct stats_reason reasons[REASON_COUNT]; // worker: wo, control thread: ro
-	uint64_t tx_dropped[CONF_PORTS_MAX]; // by DPDK port id. worker: wo, control thread: ro
+	_Alignas(128) struct worker_count reasons[REASON_COUNT]; // worker: wo, control thread: ro
+	_Atomic uint64_t
+		tx_dropped[CONF_PORTS_MAX]; // by DPDK port id. worker: wo, control thread: ro
 	_Atomic uint64_t loops; // worker: wo, control thread: ro (watchdog)
 	_Atomic uint32_t icmp_budget; // control thread refills, worker takes
 	unsigned index;
