@@ -3,6 +3,8 @@
 
 #include "dataplane/events.h"
 
+#include "dataplane/node.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -13,43 +15,51 @@
 #define RING 4096 // records on their way; a power of two
 #define SLICE 64 // slots handed over a burst while the control thread asks
 
+// A worker's, on pages of its own socket.
 struct lane {
-	struct denial slots[SLOTS]; // packets 0: free. worker only
+	// packets 0: free. worker only
+	_Alignas(NODE_PAGE) struct denial slots[SLOTS];
 	uint32_t slice; // next slot to hand over. worker only
 	uint32_t answered; // the last asking that was begun. worker only
 	_Atomic uint64_t lost; // worker: wo, control thread: ro
-	_Alignas(64) _Atomic uint32_t head; // next to write. worker: wo, control thread: ro
-	_Alignas(64) _Atomic uint32_t tail; // next to read. control thread: wo, worker: ro
-	_Alignas(64) struct denial ring[RING]; // worker: wo, control thread: ro
+	// next to write. worker: wo, control thread: ro
+	_Alignas(NODE_APART) _Atomic uint32_t head;
+	// next to read. control thread: wo, worker: ro
+	_Alignas(NODE_APART) _Atomic uint32_t tail;
+	_Alignas(NODE_APART) struct denial ring[RING]; // worker: wo, control thread: ro
 };
 // The control thread writes tail for each record that it takes: on a line with anything that a
 // worker writes, each write would take that line away from the worker.
 _Static_assert(
-	offsetof(struct lane, head) % 64 == 0 && offsetof(struct lane, tail) % 64 == 0
-		&& offsetof(struct lane, ring) % 64 == 0 && sizeof(struct lane) % 64 == 0,
+	offsetof(struct lane, lost) + sizeof(uint64_t) <= offsetof(struct lane, head)
+		&& offsetof(struct lane, tail) - offsetof(struct lane, head) == NODE_APART
+		&& offsetof(struct lane, ring) - offsetof(struct lane, tail) == NODE_APART
+		&& sizeof(struct lane) % NODE_PAGE == 0,
 	"what two threads write is on lines of its own"
 );
 
 struct events {
-	unsigned workers;
-	_Alignas(64) _Atomic uint32_t asked; // control thread: wo, worker: ro
+	_Alignas(NODE_APART) unsigned workers;
 	struct lane *lanes;
+	// control thread: wo, worker: ro
+	_Alignas(NODE_APART) _Atomic uint32_t asked;
 };
+_Static_assert(
+	offsetof(struct events, asked) % NODE_APART == 0 && sizeof(struct events) == 2 * NODE_APART,
+	"what each asking writes is on lines of its own"
+);
 
 int events_create(unsigned workers, struct events **ret_events)
 {
-	struct events *e = aligned_alloc(64, sizeof(*e));
+	struct events *e = aligned_alloc(_Alignof(struct events), sizeof(*e));
 
 	if (!e)
 		return -ENOMEM;
-	memset(e, 0, sizeof(*e));
-	e->workers = workers;
-	e->lanes = aligned_alloc(64, sizeof(*e->lanes) * workers);
+	*e = (struct events){.workers = workers, .lanes = node_map(workers, sizeof(struct lane))};
 	if (!e->lanes) {
 		free(e);
 		return -ENOMEM;
 	}
-	memset(e->lanes, 0, sizeof(*e->lanes) * workers);
 	*ret_events = e;
 	return 0;
 }
@@ -58,7 +68,7 @@ void events_free(struct events *e)
 {
 	if (!e)
 		return;
-	free(e->lanes);
+	node_unmap(e->lanes, e->workers, sizeof(struct lane));
 	free(e);
 }
 

@@ -4,6 +4,7 @@
 #include "dataplane/port.h"
 
 #include "dataplane/log.h"
+#include "dataplane/node.h"
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -293,6 +294,8 @@ static int port_queues(const struct port *p, unsigned queues)
 	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->id, &rx, &tx);
 
 	for (unsigned q = 0; rc == 0 && q < queues; q++) {
+		// A device that is on no socket: its packets are the worker's.
+		int near = socket >= 0 ? socket : node_of_worker(q);
 		struct rte_mempool *pool;
 
 		snprintf(name, sizeof(name), "rx-%u-%u", p->id, q);
@@ -302,7 +305,7 @@ static int port_queues(const struct port *p, unsigned queues)
 			128,
 			0,
 			(uint16_t)RTE_MIN(room + RTE_PKTMBUF_HEADROOM, UINT16_MAX),
-			socket
+			near
 		);
 		if (!pool) {
 			log_error(
@@ -312,13 +315,29 @@ static int port_queues(const struct port *p, unsigned queues)
 			);
 			return -ENOMEM;
 		}
-		rc = rte_eth_rx_queue_setup(p->id, (uint16_t)q, rx, (unsigned)socket, NULL, pool);
+		rc = rte_eth_rx_queue_setup(p->id, (uint16_t)q, rx, (unsigned)near, NULL, pool);
 		if (rc == 0)
-			rc = rte_eth_tx_queue_setup(p->id, (uint16_t)q, tx, (unsigned)socket, NULL);
+			rc = rte_eth_tx_queue_setup(p->id, (uint16_t)q, tx, (unsigned)near, NULL);
 	}
 	if (rc < 0)
 		log_error("port %s: setting up queues failed: %s", p->conf->name, strerror(-rc));
 	return rc;
+}
+
+static void sockets_tell(const struct port *p, unsigned workers)
+{
+	int socket = rte_eth_dev_socket_id(p->id);
+	unsigned far = node_far(socket, workers);
+
+	if (far)
+		log_warning(
+			"port %s is on socket %d, but %u of its %u workers are not: each packet "
+			"crosses between them (set lcores)",
+			p->conf->name,
+			socket,
+			far,
+			workers
+		);
 }
 
 static int port_init(struct port *p, unsigned queues)
@@ -384,6 +403,7 @@ int ports_init(struct ports *ports, const struct conf *conf, unsigned *workers)
 
 		if (rc < 0)
 			return rc;
+		sockets_tell(&ports->port[i], n);
 	}
 	*workers = n;
 	return pairs_init(ports, conf);

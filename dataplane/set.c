@@ -5,6 +5,7 @@
 
 #include "dataplane/exceptions.h"
 #include "dataplane/keys.h"
+#include "dataplane/node.h"
 
 #include <rte_rcu_qsbr.h>
 
@@ -30,8 +31,9 @@ struct sync {
 };
 
 struct set {
-	struct live live;
-	struct policy policy; // as published last
+	// Read by every worker for each burst: what the control thread writes lies apart.
+	_Alignas(NODE_APART) struct live live;
+	_Alignas(NODE_APART) struct policy policy; // as published last
 	struct retired_policy *retired;
 	uint32_t capacity;
 	struct table *table;
@@ -48,12 +50,19 @@ struct set {
 	uint64_t late_generation; // of the synchronisation it came in; 0: none
 	bool late_exceptions; // what is no longer among them waits for it too
 };
+_Static_assert(
+	offsetof(struct set, live) == 0 && offsetof(struct set, policy) % NODE_APART == 0,
+	"no line that workers read for each burst is written by a change"
+);
 
 // --- making and freeing
 
 static int policy_publish(struct set *s)
 {
-	struct policy *next = malloc(sizeof(*next));
+	// On lines of its own: workers read it for each burst.
+	struct policy *next = aligned_alloc(
+		NODE_APART, (sizeof(*next) + NODE_APART - 1) / NODE_APART * NODE_APART
+	);
 	const struct policy *before = atomic_load_explicit(&s->live.policy, memory_order_relaxed);
 	struct retired_policy *old = before ? malloc(sizeof(*old)) : NULL;
 
@@ -122,11 +131,10 @@ int set_create(const struct set_options *options, struct table_time now, struct 
 
 	if (!options->capacity || options->capacity > SET_CAPACITY_MAX || !options->workers)
 		return -EINVAL;
-	s = calloc(1, sizeof(*s));
+	s = aligned_alloc(_Alignof(struct set), sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->capacity = options->capacity;
-	s->policy = options->policy;
+	*s = (struct set){.capacity = options->capacity, .policy = options->policy};
 	s->policy.have_list = false;
 	s->policy.paused = false;
 	if ((r = qsbr_create(options->workers, &s->live.qsbr)) < 0

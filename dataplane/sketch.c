@@ -3,8 +3,11 @@
 
 #include "dataplane/sketch.h"
 
+#include "dataplane/node.h"
+
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,14 +16,24 @@
 #define WAYS 8
 #define GAP_MAX (2 * SKETCH_RATE - 1) // gaps of 1 to this are SKETCH_RATE on average
 
+// A worker's, on pages of its own socket.
 struct lane {
-	uint64_t random; // worker only
+	_Alignas(NODE_PAGE) uint64_t random; // worker only
 	uint32_t left; // packets before the next sample. worker only
 	_Atomic uint64_t lost; // worker: wo, control thread: ro
-	_Alignas(64) _Atomic uint32_t head; // next to write. worker: wo, control thread: ro
-	_Alignas(64) _Atomic uint32_t tail; // next to read. control thread: wo, worker: ro
-	_Alignas(64) struct sketch_sample ring[RING];
+	// next to write. worker: wo, control thread: ro
+	_Alignas(NODE_APART) _Atomic uint32_t head;
+	// next to read. control thread: wo, worker: ro
+	_Alignas(NODE_APART) _Atomic uint32_t tail;
+	_Alignas(NODE_APART) struct sketch_sample ring[RING]; // worker: wo, control thread: ro
 };
+_Static_assert(
+	offsetof(struct lane, lost) + sizeof(uint64_t) <= offsetof(struct lane, head)
+		&& offsetof(struct lane, tail) - offsetof(struct lane, head) == NODE_APART
+		&& offsetof(struct lane, ring) - offsetof(struct lane, tail) == NODE_APART
+		&& sizeof(struct lane) % NODE_PAGE == 0,
+	"what two threads write is on lines of its own"
+);
 
 struct cell {
 	struct sketch_sample key; // its bytes: of one sample, not read
@@ -58,12 +71,11 @@ int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch)
 
 	if (!s)
 		return -ENOMEM;
-	s->lanes = aligned_alloc(64, sizeof(*s->lanes) * workers);
+	s->lanes = node_map(workers, sizeof(*s->lanes));
 	if (!s->lanes) {
 		free(s);
 		return -ENOMEM;
 	}
-	memset(s->lanes, 0, sizeof(*s->lanes) * workers);
 	s->workers = workers;
 	s->seed = seed;
 	for (unsigned i = 0; i < workers; i++) {
@@ -78,7 +90,7 @@ void sketch_free(struct sketch *s)
 {
 	if (!s)
 		return;
-	free(s->lanes);
+	node_unmap(s->lanes, s->workers, sizeof(*s->lanes));
 	free(s);
 }
 

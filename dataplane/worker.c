@@ -411,16 +411,15 @@ static void paths_set(struct worker *w, const struct ports *ports)
 int workers_create(const struct workers_options *o, struct workers **ret_workers)
 {
 	const char *stall = getenv("STANCH_TEST_STALL_AT");
-	struct workers *all = calloc(1, sizeof(*all));
+	struct workers *all = aligned_alloc(_Alignof(struct workers), sizeof(*all));
 
 	if (!all)
 		return -ENOMEM;
-	all->worker = aligned_alloc(128, sizeof(struct worker) * o->n);
+	*all = (struct workers){.worker = node_map(o->n, sizeof(struct worker))};
 	if (!all->worker) {
 		free(all);
 		return -ENOMEM;
 	}
-	memset(all->worker, 0, sizeof(struct worker) * o->n);
 	all->n = o->n;
 	for (unsigned i = 0; i < all->n; i++) {
 		struct worker *w = &all->worker[i];
@@ -442,7 +441,7 @@ void workers_free(struct workers *all)
 {
 	if (!all)
 		return;
-	free(all->worker);
+	node_unmap(all->worker, all->n, sizeof(struct worker));
 	free(all);
 }
 

@@ -11,10 +11,12 @@
 #include "dataplane/core/reasons.h"
 #include "dataplane/events.h"
 #include "dataplane/live.h"
+#include "dataplane/node.h"
 #include "dataplane/port.h"
 #include "dataplane/stats.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 struct worker_path { // one direction of a pair
 	uint16_t rx, tx; // DPDK port ids
@@ -45,14 +47,16 @@ struct worker_count {
 	_Atomic uint64_t packets, bytes;
 };
 
-// A worker's own; the alignment keeps it off every other's cache lines.
+// A worker's own, on pages of its own, which are its socket's.
 struct worker {
-	_Alignas(128) struct worker_count reasons[REASON_COUNT]; // worker: wo, control thread: ro
+	_Alignas(NODE_PAGE
+	) struct worker_count reasons[REASON_COUNT]; // worker: wo, control thread: ro
 	_Atomic uint64_t
 		tx_dropped[CONF_PORTS_MAX]; // by DPDK port id. worker: wo, control thread: ro
 	_Atomic uint64_t loops; // worker: wo, control thread: ro (watchdog)
-	_Atomic uint32_t icmp_budget; // control thread refills, worker takes
-	unsigned index;
+	// Control thread refills, worker takes.
+	_Alignas(NODE_APART) _Atomic uint32_t icmp_budget;
+	_Alignas(NODE_APART) unsigned index;
 	unsigned n_paths;
 	struct worker_path paths[2 * CONF_PAIRS_MAX];
 	const struct live *live;
@@ -63,14 +67,18 @@ struct worker {
 	unsigned held; // turns since nothing was kept back
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };
-// They lie side by side in an array. Two lines: a processor fetches the neighbour of a line too.
 _Static_assert(
-	_Alignof(struct worker) == 128 && sizeof(struct worker) % 128 == 0,
-	"no line is written by two workers"
+	sizeof(struct worker) % NODE_PAGE == 0
+		&& offsetof(struct worker, icmp_budget) % NODE_APART == 0
+		&& offsetof(struct worker, index) - offsetof(struct worker, icmp_budget)
+			== NODE_APART
+		&& offsetof(struct worker, loops) < offsetof(struct worker, icmp_budget),
+	"no line is written by two workers, nor by one and the control thread"
 );
 
+// Read by all workers, each turn: nothing that changes lies near it.
 struct workers {
-	unsigned n;
+	_Alignas(NODE_APART) unsigned n;
 	_Atomic bool open, stop; // control thread: wo, worker: ro
 	struct worker *worker; // n of them
 };
