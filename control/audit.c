@@ -95,6 +95,7 @@ void audit_add(
 		return;
 	l->now.audit_seq = fields.seq;
 	memcpy(l->now.audit_hash, hash, SHA256_LEN);
+	l->topics |= LEDGER_AUDIT;
 }
 
 void audit_add_cause(
@@ -238,18 +239,11 @@ static void hash_print(const uint8_t hash[SHA256_LEN], char text[65])
 static const char *const audit_columns
 	= "SELECT seq, at_ms, actor, action, object, detail, hash FROM audit";
 
-int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb, void *ctx)
+static int records_walk(struct ledger *l, sqlite3_stmt *stmt, audit_cb cb, void *ctx)
 {
-	scoped_stmt stmt = NULL;
-	char sql[192], hash[65];
-	int r, rc;
+	char hash[65];
+	int rc;
 
-	snprintf(sql, sizeof(sql), "%s WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2", audit_columns);
-	r = sql_prepare(l, sql, &stmt);
-	if (r < 0)
-		return r;
-	sqlite3_bind_int64(stmt, 1, before > 0 ? before : INT64_MAX);
-	sqlite3_bind_int64(stmt, 2, (int64_t)max);
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		struct audit_record record = {
 			.seq = sqlite3_column_int64(stmt, 0),
@@ -270,10 +264,46 @@ int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb,
 	return sql_errno(rc, l->db);
 }
 
+int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	char sql[192];
+	int r;
+
+	snprintf(sql, sizeof(sql), "%s WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2", audit_columns);
+	r = sql_prepare(l, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, before > 0 ? before : INT64_MAX);
+	sqlite3_bind_int64(stmt, 2, (int64_t)max);
+	return records_walk(l, stmt, cb, ctx);
+}
+
 // The committed head: what is still open may be rolled back.
 static const struct ledger_now *committed(const struct ledger *l)
 {
 	return l->open ? &l->saved : &l->now;
+}
+
+int ledger_audit_after(struct ledger *l, int64_t after, size_t max, audit_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	char sql[192];
+	int r;
+
+	snprintf(
+		sql,
+		sizeof(sql),
+		"%s WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+		audit_columns
+	);
+	r = sql_prepare(l, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, after);
+	sqlite3_bind_int64(stmt, 2, committed(l)->audit_seq);
+	sqlite3_bind_int64(stmt, 3, (int64_t)max);
+	return records_walk(l, stmt, cb, ctx);
 }
 
 // Records behind the chain's head; they are of nobody's writing.

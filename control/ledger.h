@@ -125,6 +125,7 @@ struct submit {
 	struct actor actor;
 };
 
+typedef void (*ledger_done)(void *ctx, int error, const char *message);
 typedef void (*submit_done
 )(void *ctx,
   int error, // 0, or -errno of the commit: nothing holds
@@ -202,6 +203,7 @@ enum ledger_topic {
 	LEDGER_EXCEPTIONS = 2, // protections or allows changed
 	LEDGER_PAUSE = 4,
 	LEDGER_ROOM = 8, // after refusals: there is room again, on disk or in the list
+	LEDGER_AUDIT = 16, // the audit has new records: whatever was done to claims and allows
 };
 typedef void (*ledger_wake)(void *ctx, unsigned topics);
 int ledger_watch(struct ledger *, unsigned topics, ledger_wake, void *ctx);
@@ -219,6 +221,38 @@ int ledger_note_set(
 typedef bool (*note_cb)(void *ctx, const char *key, json_t *value);
 int ledger_notes(struct ledger *, const char *owner, const char *key_prefix, note_cb, void *ctx);
 
+// --- what was told to cases
+
+// The follower that writes to cases keeps a row for each: `ref` is "<organisation>/<case id>",
+// `state` its own JSON. `due`, seconds since the epoch: it has something to do from then on; 0 at
+// once, TOLD_NEVER not by itself.
+#define TOLD_NEVER INT64_MAX
+int ledger_told_get(
+	struct ledger *, const char *source, const char *ref, json_t **ret_state
+); // -ENOENT
+// Inside the open transaction; `state` is borrowed, NULL deletes the row. `done` after the commit,
+// may be NULL.
+int ledger_told_put(
+	struct ledger *,
+	const char *source,
+	const char *ref,
+	int64_t due,
+	json_t *state,
+	ledger_done done,
+	void *ctx
+);
+// Rows of a source that fall due in [from, to], soonest first, at most `max`.
+typedef bool (*told_cb)(void *ctx, const char *ref, int64_t due);
+int ledger_told_due(
+	struct ledger *,
+	const char *source,
+	int64_t from,
+	int64_t to,
+	size_t max,
+	told_cb,
+	void *ctx
+);
+
 // --- allows, pause
 
 struct allow {
@@ -227,7 +261,6 @@ struct allow {
 	int64_t created, until;
 	const char *author, *reason;
 };
-typedef void (*ledger_done)(void *ctx, int error, const char *message);
 // until: at most 24 h ahead, else -ERANGE; so are more protections and allows than the data plane
 // takes (WIRE_EXCEPTIONS_MAX). An allow of the same indicator is replaced.
 void ledger_allow(
@@ -317,6 +350,8 @@ void ledger_audit_then(
 );
 // Newest first, below `before` (0: from the newest).
 int ledger_audit_page(struct ledger *, int64_t before, size_t max, audit_cb, void *ctx);
+// Oldest first, from the first after `after`; committed ones only.
+int ledger_audit_after(struct ledger *, int64_t after, size_t max, audit_cb, void *ctx);
 // Walks the chain, some records in each turn of the loop, then calls back: error 0 and the last
 // record; -EILSEQ and the last one that verifies: the next is changed, missing, or nobody's. Not
 // called back where the ledger is closed meanwhile. -ENOMEM.

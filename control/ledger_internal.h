@@ -11,7 +11,7 @@
 //   ledger_held.c      held changes          ledger_allow.c  allows, pause, exceptions
 //   ledger_protection.c  the operator's protections, conflicts
 //   ledger_query.c     claims                ledger_changes.c  entries, the log, the reader
-//   ledger_note.c      cursors, notes, sources
+//   ledger_note.c      cursors, notes, sources    ledger_told.c   what was told to cases
 //   ledger_space.c     the reserve on disk   audit.c         the chain
 //   ledger_checkpoint.c  the thread that empties the write-ahead log
 //

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT 2 // of the file; 1 was never released
+#define FORMAT_FIRST 2 // of the file; 1 was never released
+#define FORMAT 3
 
+// Format 2. What came later stands in migrations[], for new files too: one way to each format.
 // Times are seconds since the epoch. claims.due and allows.due are ledger time (see
 // ledger_deadline.c): equal to `until` unless the wall clock stepped since.
 static const char schema_sql[]
@@ -68,7 +70,16 @@ static const char schema_sql[]
 	  " BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;"
 	  "CREATE TRIGGER audit_delete BEFORE DELETE ON audit"
 	  " BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;"
-	  "PRAGMA user_version = 2;"; // FORMAT
+	  "PRAGMA user_version = 2;"; // FORMAT_FIRST
+
+// From the format of the index to the next.
+static const char *const migrations[FORMAT] = {
+	[2] = "CREATE TABLE told("
+	      " source TEXT NOT NULL, ref TEXT NOT NULL, due INTEGER NOT NULL,"
+	      " state TEXT NOT NULL, PRIMARY KEY(source, ref)) WITHOUT ROWID;"
+	      "CREATE INDEX told_due ON told(due) WHERE due < 9223372036854775807;"
+	      "PRAGMA user_version = 3;",
+};
 
 static const char *const statements[STMT_N] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -215,6 +226,24 @@ static int schema_version(struct ledger *l, int *ret_version)
 	return 0;
 }
 
+// A new file is made with format 2. Each step is a transaction of its own: a crash leaves a format
+// that is whole.
+static int schema_make(struct ledger *l)
+{
+	int r = sql_exec(l, "BEGIN IMMEDIATE");
+
+	if (r == 0)
+		r = sql_exec(l, schema_sql);
+	if (r == 0)
+		r = sql_exec(
+			l,
+			"INSERT INTO state VALUES (1, randomblob(16), 1, 1, 0, zeroblob(16), 0, 0,"
+			" 0, 0, 0, 0, 0, 0, 1, 0, 0, zeroblob(32), unixepoch());"
+			"INSERT INTO revisions VALUES (1, 1, 0, zeroblob(16), 0);"
+		);
+	return r < 0 ? r : sql_exec(l, "COMMIT");
+}
+
 static int schema_create(struct ledger *l, char message[256])
 {
 	int version = 0, r;
@@ -222,7 +251,7 @@ static int schema_create(struct ledger *l, char message[256])
 	r = schema_version(l, &version);
 	if (r < 0)
 		return r;
-	if (version != 0 && version != FORMAT) {
+	if (version != 0 && (version < FORMAT_FIRST || version > FORMAT)) {
 		snprintf(
 			message,
 			256,
@@ -234,19 +263,18 @@ static int schema_create(struct ledger *l, char message[256])
 		);
 		return -EPROTO;
 	}
-	if (version == FORMAT)
-		return 0;
-	r = sql_exec(l, "BEGIN IMMEDIATE");
-	if (r == 0)
-		r = sql_exec(l, schema_sql);
-	if (r == 0)
-		r = sql_exec(
-			l,
-			"INSERT INTO state VALUES (1, randomblob(16), 1, 1, 0, zeroblob(16), 0, 0,"
-			" 0, 0, 0, 0, 0, 0, 1, 0, 0, zeroblob(32), unixepoch());"
-			"INSERT INTO revisions VALUES (1, 1, 0, zeroblob(16), 0);"
-		);
-	return r < 0 ? r : sql_exec(l, "COMMIT");
+	if (version == 0) {
+		r = schema_make(l);
+		version = FORMAT_FIRST;
+	}
+	for (; r == 0 && version < FORMAT; version++) {
+		r = sql_exec(l, "BEGIN IMMEDIATE");
+		if (r == 0)
+			r = sql_exec(l, migrations[version]);
+		if (r == 0)
+			r = sql_exec(l, "COMMIT");
+	}
+	return r;
 }
 
 int schema_open(struct ledger *l, char message[256])
