@@ -9,11 +9,13 @@ Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has,
 
   POST   /_peer/fail      {"n": 3, "how": HOW, "path": REGEX, "ms": 500, "user": LOGIN}: the next n
                           requests (of that user, if given) whose "METHOD path" matches; how: empty, truncated (chunks end early), half (half
-                          the JSON, well framed), html, 401, 404, 500, close, slow, hang
+                          the JSON, well framed), html, 401, 403, 404, 500, close, slow, hang, lost (done,
+                          and no answer)
   DELETE /_peer/fail      no more of them
   POST   /_peer/set       any of index_delay_ms, webhook_url (list or null), webhook_version,
                           webhook_auth, hook_delay_ms [from, to], hook_lose (how many; -1: all),
-                          hook_double (how many), object_at_send, merge_deletes
+                          hook_double (how many), object_at_send, merge_deletes,
+                          deny {LOGIN: [PERMISSION]}: manageComment, manageTask, manageObservable
   GET    /_peer/requests  [{"t", "method", "path", "name", "status", "user"}]; DELETE forgets them
   GET    /_peer/hooks     [{"t", "action", "type", "id", "status", "ms"}]; status null: lost
   GET    /_peer/state     all cases and observables
@@ -56,7 +58,7 @@ class Peer:
         self.options = {"webhook_url": args.webhook_url, "webhook_version": args.webhook_version,
                         "webhook_auth": args.webhook_auth, "hook_delay_ms": [0, 0], "hook_lose": 0,
                         "hook_double": 0, "object_at_send": args.version == "4",
-                        "merge_deletes": False}
+                        "merge_deletes": False, "deny": {}}
         self.next_request = 0
 
     # --- webhooks
@@ -124,7 +126,7 @@ class Peer:
             return store.case_v1(thing, webhook=True) if api else store.case_v0(thing)
         if audit["kind"] == "Observable":
             return (store.observable_v1 if api else store.observable_v0)(thing, parent=True)
-        return {k: v for k, v in thing.items() if k != "_case"}
+        return store.note_out(thing)
 
     def body(self, audit):
         api, four = int(self.options["webhook_version"]), self.store.version == 4
@@ -193,6 +195,7 @@ class Peer:
         return made
 
     def observable_patch(self, observable, body, user, base=True):
+        self.allowed("manageObservable", user, "Observable")
         details = self.store.observable_update(observable, body, user)
         self.emit("update", "Observable", observable, details, observable["_case"], user, base)
 
@@ -209,13 +212,47 @@ class Peer:
         for i, one in enumerate([find(x) for x in ids]):
             patch(one, dict(body), user, base=i == len(ids) - 1)
 
-    def note(self, kind, where, body, user):
-        if not isinstance(body, dict) or not isinstance(body.get("message", body.get("title")), str):
-            raise bad("Missing attribute")
-        thing = dict(body) | {"_id": self.store.id(), "_type": kind, "_createdAt": now_ms(),
-                              "_createdBy": user}
-        where[thing["_id"]] = thing
-        return thing
+    # --- comments (5), tasks and their logs
+
+    def allowed(self, permission, user, what):
+        if permission not in self.options["deny"].get(user, ()):
+            return
+        if self.store.version == 4:  # 4 looks only among what the user may change
+            raise missing(what)
+        raise Refusal(403, "AuthorizationError", f"Your are not authorized to {permission}")
+
+    def note_create(self, kind, body, user, case, **more):
+        permission = "manageComment" if kind == "Comment" else "manageTask"
+        self.allowed(permission, user, "Task" if kind == "Log" else "Case")
+        note = self.store.note_create(kind, body, user, case["_id"], **more)
+        self.emit("create", kind, note, {"author": user} if kind == "Comment" else
+                  self.store.note_out(note), case["_id"], user)
+        return self.store.note_out(note)
+
+    def note_patch(self, kind, nid, body, user):
+        where = self.store.notes(kind)
+        self.allowed("manageComment" if kind == "Comment" else "manageTask", user, kind)
+        if nid not in where:
+            raise missing(kind)
+        details = self.store.note_update(where[nid], body, user)
+        self.emit("update", kind, where[nid], details, where[nid]["_case"], user)
+        return self.store.note_out(where[nid])
+
+    def note_delete(self, kind, nid, user):
+        where = self.store.notes(kind)
+        if nid not in where:
+            raise missing(kind)
+        note = where.pop(nid)
+        self.emit("delete", kind, note, {}, note["_case"], user, gone=True)
+
+    def task(self, tid):
+        if tid not in self.store.tasks:
+            raise missing(f"Task {tid}")
+        return self.store.tasks[tid]
+
+    def log_create(self, tid, body, user):
+        task = self.task(tid)
+        return self.note_create("Log", body, user, self.store.cases[task["_case"]], _task=tid)
 
     # --- routes
 
@@ -244,9 +281,9 @@ class Peer:
             if m[2] == "observable" and method == "POST":
                 return 201, [store.observable_v1(o) for o in self.observable_create(case, body, user)]
             if m[2] == "comment" and five and method == "POST":
-                return 201, self.comment(case, body, user)
+                return 201, self.note_create("Comment", body, user, case)
             if m[2] == "task" and method == "POST":
-                return 201, self.note("Task", store.tasks, body, user)
+                return 201, self.note_create("Task", body, user, case)
             if not m[2] and method == "GET":
                 return 200, store.case_v1(case)
             if not m[2] and method == "PATCH":
@@ -255,9 +292,14 @@ class Peer:
                 return 204, self.case_delete(case, user)
         m = re.fullmatch(r"task/([^/]+)/log", path)
         if m and method == "POST":
-            if m[1] not in store.tasks:
-                raise missing(f"Task {m[1]}")
-            return 201, self.note("Log", store.logs, dict(body) | {"_task": m[1]}, user)
+            return 201, self.log_create(m[1], body, user)
+        m = re.fullmatch(r"(comment|log)/([^/]+)", path)
+        if m and (five or m[1] == "log"):
+            kind = m[1].capitalize()
+            if method == "PATCH":
+                return 204, self.note_patch(kind, m[2], body, user)
+            if method == "DELETE":
+                return 204, self.note_delete(kind, m[2], user)
         m = re.fullmatch(r"observable/([^/]+)", path)
         if m:
             observable = store.observable(m[1])
@@ -268,13 +310,6 @@ class Peer:
             if method == "DELETE":
                 return 204, self.observable_delete(observable, user)
         raise missing("Page")
-
-    def comment(self, case, body, user):
-        comment = self.note("Comment", self.store.comments, body, user) | {"_case": case["_id"]}
-        self.store.comments[comment["_id"]] = comment
-        self.store.bump(case, user)
-        self.emit("create", "Comment", comment, {"author": user}, case["_id"], user)
-        return comment
 
     def v0(self, method, path, body, user, query):
         store = self.store
@@ -302,10 +337,11 @@ class Peer:
             if method == "DELETE":
                 return 204, self.observable_delete(observable, user)
         m = re.fullmatch(r"case/task/([^/]+)/log", path)
-        if m and method == "POST":
-            if m[1] not in store.tasks:
-                raise missing(f"Task {m[1]}")
-            return 201, self.note("Log", store.logs, dict(body) | {"_task": m[1]}, user)
+        if m and method == "POST" and m[1] != "log":
+            return 201, self.log_create(m[1], body, user)
+        m = re.fullmatch(r"case/task/log/([^/]+)", path)
+        if m and method == "PATCH":
+            return 200, self.note_patch("Log", m[1], body, user)
         m = re.fullmatch(r"case/([^/]+)(?:/(artifact|task|force|_merge/([^/]+)))?", path)
         if not m:
             raise missing("Page")
@@ -315,7 +351,7 @@ class Peer:
         if m[2] == "artifact" and method == "POST":
             return 201, [store.observable_v0(o) for o in self.observable_create(case, body, user)]
         if m[2] == "task" and method == "POST":
-            return 201, self.note("Task", store.tasks, body, user)
+            return 201, self.note_create("Task", body, user, case)
         if m[2] == "force" and method == "DELETE":
             return 204, self.case_delete(case, user)
         if not m[2] and method == "GET":
@@ -406,6 +442,7 @@ class Peer:
             return 200, {"cases": [self.store.case_v1(c) for c in self.store.cases.values()],
                          "observables": list(self.store.observables.values()),
                          "comments": list(self.store.comments.values()),
+                         "tasks": list(self.store.tasks.values()),
                          "logs": list(self.store.logs.values())}
         raise missing("Page")
 
@@ -436,6 +473,8 @@ class Peer:
         try:
             if how == "401":
                 raise Refusal(401, "AuthenticationError", "Authentication failure")
+            if how == "403":
+                raise Refusal(403, "AuthorizationError", "Your are not authorized")
             if how == "404":
                 raise missing("Case")
             if how == "500":
@@ -451,6 +490,8 @@ class Peer:
         except Refusal as refusal:
             done = refusal.status, refusal.body
         log["status"] = 200 if done[0] is CHUNKED else done[0]
+        if how == "lost":
+            return b"", True, 0
         text = b"" if done[0] == 204 else json.dumps(done[1]).encode()
         if how == "half":
             text = text[:len(text) // 2]

@@ -142,5 +142,16 @@ class TheHive:
     def hooks(self):
         return self.call("GET", "/_peer/hooks")
 
+    def state(self):
+        return self.call("GET", "/_peer/state")
+
     def comments(self):
-        return self.call("GET", "/_peer/state")["comments"]
+        return self.state()["comments"]
+
+    def told(self, case):
+        """What stands in the comments of a case; in 4, in the logs of its tasks. In order."""
+        return [n["message"] for n in self.state()["logs" if self.version == 4 else "comments"]
+                if n["_case"] == case]
+
+    def tags(self, observable):
+        return next(o["tags"] for o in self.state()["observables"] if o["_id"] == observable)

@@ -75,7 +75,8 @@ class Store:
         return [self.observables[o] for o in self.cases[cid]["_observables"]]
 
     def visible(self, thing):
-        return thing["_createdAt"] + self.index_delay_ms <= now_ms()
+        made = thing["_createdAt"] if "_createdAt" in thing else thing["createdAt"]
+        return made + self.index_delay_ms <= now_ms()
 
     # --- checking input
 
@@ -211,6 +212,7 @@ class Store:
     def case_delete(self, case):
         for oid in case["_observables"]:
             self.observables.pop(oid, None)
+        self.notes_move(case["_id"], None)
         self.cases.pop(case["_id"], None)
         self.numbers.pop(str(case["number"]), None)
 
@@ -227,6 +229,7 @@ class Store:
                 self.observables[oid]["_case"] = new["_id"]
                 new["_observables"].append(oid)
             case["_observables"] = []
+            self.notes_move(case["_id"], new["_id"])
             self.case_delete(case)
         return new
 
@@ -285,6 +288,52 @@ class Store:
         del self.observables[observable["_id"]]
         self.bump(case, user)
         return case
+
+    # --- comments, tasks, logs
+
+    def notes(self, kind):
+        return {"Comment": self.comments, "Task": self.tasks, "Log": self.logs}[kind]
+
+    def note_create(self, kind, body, user, cid, **more):
+        inputs = {"Task": {"title", "group", "status", "description", "assignee", "flag", "order"}}
+        body = self.checked(body, inputs.get(kind, {"message"}))
+        need = "title" if kind == "Task" else "message"
+        if not isinstance(body.get(need), str) or not body[need]:
+            raise bad(f"Missing attribute {need}")
+        if body.get("status", "Waiting") not in ("Waiting", "InProgress", "Completed", "Cancel"):
+            raise bad("Invalid status")
+        made = {"createdAt": now_ms(), "createdBy": user} if kind == "Comment" else {
+            "_createdAt": now_ms(), "_createdBy": user}
+        note = {"_id": self.id(), "_type": kind, "_case": cid} | made | dict(body) | more
+        if kind == "Comment":
+            note |= {"isEdited": False, "extraData": {}}
+        self.notes(kind)[note["_id"]] = note
+        self.bump(self.cases[cid], user)
+        return note
+
+    def note_update(self, note, body, user):
+        self.checked(body, {"message"})
+        if not isinstance(body.get("message"), str):
+            raise bad("Missing attribute message")
+        note["message"] = body["message"]
+        if note["_type"] == "Comment":
+            note |= {"isEdited": True, "updatedAt": now_ms(), "updatedBy": user}
+        else:
+            note |= {"_updatedAt": now_ms(), "_updatedBy": user}
+        self.bump(self.cases[note["_case"]], user)
+        return dict(body)
+
+    def notes_move(self, old, new):
+        """A case is gone; what was noted in it goes to another, or with it."""
+        for where in (self.comments, self.tasks, self.logs):
+            for note in [n for n in where.values() if n["_case"] == old]:
+                if new:
+                    note["_case"] = new
+                else:
+                    del where[note["_id"]]
+
+    def note_out(self, note):
+        return {k: v for k, v in note.items() if k not in ("_case", "_task")}
 
     # --- rendering
 
@@ -354,6 +403,8 @@ class Store:
 
     def render(self, thing, api):
         kind = "observable" if "dataType" in thing else "case"
+        if thing.get("_type") in ("Comment", "Task", "Log"):
+            return self.note_out(thing)
         if "_case" not in thing and "_observables" not in thing:
             return thing
         return getattr(self, f"{kind}_v{api}")(thing)
@@ -434,6 +485,9 @@ class Store:
         if name == "getObservable":
             found = self.observables.get(op["idOrName"])
             return [found] if found else []
+        if name in ("getTask", "getComment", "getLog"):
+            found = self.notes(name[3:]).get(op["idOrName"])
+            return [found] if found else []
         if name == "listCaseStatus" and self.version == 5:
             return [{"value": s, "stage": g, "order": i, "colour": "#000", "hidden": False}
                     for i, (s, g) in enumerate(self.statuses.items())]
@@ -465,6 +519,13 @@ class Store:
                 return len(things), None
             elif name == "observables":
                 things = [o for c in things for o in self.of_case(c["_id"]) if self.visible(o)]
+            elif name in ("comments", "tasks", "logs"):
+                if name == "comments" and self.version == 4:
+                    raise bad("Unknown query comments")
+                parent = "_task" if name == "logs" else "_case"
+                ids = {t["_id"] for t in things}
+                things = [n for n in self.notes(name[:-1].capitalize()).values()
+                          if n[parent] in ids and self.visible(n)]
             elif name == "case":
                 ids = list(dict.fromkeys(o["_case"] for o in things))
                 things = [self.cases[i] for i in ids]
