@@ -20,7 +20,12 @@ struct ends {
 	struct node *nodes;
 	uint32_t n;
 	uint32_t heads[BUCKETS];
-	uint32_t now; // the last tick that was run
+	uint32_t now; // the last tick that has passed
+	uint32_t ran; // the last tick whose bucket was walked to its end
+	bool walking; // the bucket of the tick after that one, from `at` on
+	uint32_t at; // link
+	uint32_t skip_at,
+		skip_to; // once `ran` is the one, every bucket was walked: it is the other
 	int64_t base_ms;
 };
 
@@ -70,6 +75,8 @@ static void unlink_node(struct ends *w, uint32_t index)
 
 	if (!node->tick)
 		return;
+	if (w->at == index + 1)
+		w->at = node->next;
 	if (node->prev)
 		w->nodes[node->prev - 1].next = node->next;
 	else
@@ -96,28 +103,58 @@ void ends_set(struct ends *w, uint32_t index, int64_t deadline_ms)
 	*head = index + 1;
 }
 
-void ends_run(struct ends *w, int64_t boot_ms, void (*due)(void *ctx, uint32_t index), void *ctx)
+// Of one bucket. False: `looks` have been used up.
+static bool
+bucket_run(struct ends *w, uint32_t *looks, void (*due)(void *ctx, uint32_t index), void *ctx)
+{
+	if (!w->walking)
+		w->at = w->heads[(w->ran + 1) % BUCKETS];
+	w->walking = true;
+	// Nothing set meanwhile gets a tick that has passed, so that it need not be met.
+	while (w->at) {
+		uint32_t index = w->at - 1;
+
+		if (*looks == 0)
+			return false;
+		--*looks;
+		w->at = w->nodes[index].next;
+		if (w->nodes[index].tick > w->now)
+			continue;
+		unlink_node(w, index);
+		due(ctx, index);
+	}
+	w->walking = false;
+	return true;
+}
+
+bool ends_run(
+	struct ends *w,
+	int64_t boot_ms,
+	uint32_t looks,
+	void (*due)(void *ctx, uint32_t index),
+	void *ctx
+)
 {
 	int64_t elapsed = (boot_ms - w->base_ms) / ENDS_TICK_MS;
-	uint32_t now, steps;
 
-	if (elapsed <= (int64_t)w->now)
-		return;
-	now = elapsed < (int64_t)UINT32_MAX - 1 ? (uint32_t)elapsed : UINT32_MAX - 1;
-	steps = now - w->now < BUCKETS ? now - w->now : BUCKETS;
-	w->now = now;
-	// Nothing set from now on gets a tick that has passed, so that the walk ends.
-	for (uint32_t i = 0; i < steps; i++) {
-		uint32_t link = w->heads[(now - i) % BUCKETS];
-
-		while (link) {
-			uint32_t index = link - 1;
-
-			link = w->nodes[index].next;
-			if (w->nodes[index].tick > now)
-				continue;
-			unlink_node(w, index);
-			due(ctx, index);
+	if (elapsed > (int64_t)w->now)
+		w->now = elapsed < (int64_t)UINT32_MAX - 1 ? (uint32_t)elapsed : UINT32_MAX - 1;
+	if (w->now - w->ran > BUCKETS && !w->skip_at) {
+		w->skip_at = w->ran + BUCKETS;
+		w->skip_to = w->now;
+	}
+	while (w->ran != w->now) {
+		if (!bucket_run(w, &looks, due, ctx))
+			return false;
+		if (++w->ran == w->skip_at) {
+			w->ran = w->skip_to;
+			w->skip_at = 0;
 		}
 	}
+	return true;
+}
+
+int64_t ends_ran(const struct ends *w)
+{
+	return w->base_ms + (int64_t)w->ran * ENDS_TICK_MS;
 }

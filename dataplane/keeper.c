@@ -41,7 +41,7 @@ struct keeper {
 	struct requests requests;
 	struct link *link;
 	struct health *health;
-	struct event *pump, *scrubber, *clock;
+	struct event *pump, *scrubber, *clock, *ends;
 	struct status_sources status;
 	struct revision loaded;
 	int64_t scrub_next_ms, resync_next_ms;
@@ -158,7 +158,9 @@ int keeper_create(const struct keeper_options *options, struct keeper **ret_keep
 	if (r < 0)
 		goto fail;
 	list_start(k);
-	set_tick(k->set, clock_now());
+	while (!set_tick(k->set, clock_now())) {
+		// No worker runs yet.
+	}
 	r = breakglass_start(k);
 	if (r == 0)
 		r = scrub_create(k->set, scrub_found, k, &k->scrub);
@@ -235,13 +237,24 @@ static void denial_drained(void *ctx, const struct denial *d)
 	link_denial(k->link, &w);
 }
 
-static void pump(evutil_socket_t fd, short what, void *ctx)
+// Where many entries end at once, a slice of them a turn of the loop: the link and root's hand have
+// their turns between.
+static void ends_slice(evutil_socket_t fd, short what, void *ctx)
 {
+	static const struct timeval now = {0};
 	struct keeper *k = ctx;
 
 	(void)fd;
 	(void)what;
-	set_tick(k->set, clock_now());
+	if (!set_tick(k->set, clock_now()))
+		event_add(k->ends, &now);
+}
+
+static void pump(evutil_socket_t fd, short what, void *ctx)
+{
+	struct keeper *k = ctx;
+
+	ends_slice(fd, what, ctx);
 	breakglass_tick(k->breakglass);
 	if (k->options.events)
 		events_drain(k->options.events, denial_drained, k);
@@ -359,6 +372,9 @@ int keeper_listen(struct keeper *k, struct event_base *base)
 			return r;
 		}
 	}
+	k->ends = evtimer_new(base, ends_slice, k);
+	if (!k->ends)
+		return -ENOMEM;
 	k->pump = timer_start(base, pump, PUMP_MS, k);
 	k->scrubber = timer_start(base, scrub_slice, SCRUB_MS, k);
 	k->clock = timer_start(base, clock_check, CLOCK_S * 1000, k);
@@ -385,6 +401,8 @@ void keeper_free(struct keeper *k)
 		event_free(k->scrubber);
 	if (k->pump)
 		event_free(k->pump);
+	if (k->ends)
+		event_free(k->ends);
 	health_free(k->health);
 	link_free(k->link);
 	requests_fini(&k->requests);

@@ -229,10 +229,10 @@ uint8_t set_exception_covering(const struct set *s, const struct indicator *n)
 
 // --- time and grace
 
-void set_tick(struct set *s, struct table_time now)
+bool set_tick(struct set *s, struct table_time now)
 {
-	table_tick(s->table, now);
 	exceptions_tick(s->exceptions, now.boot_ms);
+	return table_tick(s->table, now);
 }
 
 struct table_time set_now(const struct set *s)

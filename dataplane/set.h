@@ -64,8 +64,9 @@ uint8_t set_exception_covering(const struct set *, const struct indicator *);
 
 // --- time and grace
 
-// Ends that have passed take effect. Call it before any other work of a wake-up.
-void set_tick(struct set *, struct table_time);
+// Ends that have passed take effect, some of them where many come at once: false, then call it
+// again soon. Call it before any other work of a wake-up.
+bool set_tick(struct set *, struct table_time);
 struct table_time set_now(const struct set *); // as of the last tick
 // Hold the ends: the wall clock is not to be believed. Releasing makes the deadlines anew.
 void set_ends_hold(struct set *, bool hold);

@@ -77,7 +77,8 @@ struct table_hits table_hits(const struct table *, uint32_t slot);
 
 // --- time and grace
 
-void table_tick(struct table *, struct table_time); // ends that have passed take effect
+// Ends that have passed take effect, in slices: false where more have to.
+bool table_tick(struct table *, struct table_time);
 struct table_time table_now(const struct table *);
 void table_ends_hold(struct table *, bool hold);
 bool table_ends_held(const struct table *);
