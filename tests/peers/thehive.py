@@ -34,6 +34,7 @@ import sys
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import thehive_alerts
 from thehive_store import Refusal, Store, bad, missing, now_ms
 
 HEAD_MAX, BODY_MAX = 65536, 64 * 1024 * 1024
@@ -309,6 +310,9 @@ class Peer:
                 return 204, self.observable_patch(observable, body, user)
             if method == "DELETE":
                 return 204, self.observable_delete(observable, user)
+        found = thehive_alerts.route_v1(self, method, path, body, user)
+        if found:
+            return found
         raise missing("Page")
 
     def v0(self, method, path, body, user, query):
@@ -344,7 +348,10 @@ class Peer:
             return 200, self.note_patch("Log", m[1], body, user)
         m = re.fullmatch(r"case/([^/]+)(?:/(artifact|task|force|_merge/([^/]+)))?", path)
         if not m:
-            raise missing("Page")
+            found = thehive_alerts.route_v0(self, method, path, body, user)
+            if not found:
+                raise missing("Page")
+            return found
         case = store.case(m[1])
         if m[3] and method == "POST":
             return 201, store.case_v0(self.merge([m[1], m[3]], user))
@@ -443,6 +450,7 @@ class Peer:
                          "observables": list(self.store.observables.values()),
                          "comments": list(self.store.comments.values()),
                          "tasks": list(self.store.tasks.values()),
+                         "alerts": list(self.store.alerts.values()),
                          "logs": list(self.store.logs.values())}
         raise missing("Page")
 

@@ -8,6 +8,8 @@ Fields are kept once, in the names of API v1; v0() and v1() render them as versi
 import copy
 import time
 
+import thehive_alerts
+
 CLOSING = ["Indeterminate", "FalsePositive", "TruePositive", "Other", "Duplicated"]
 IMPACT = ["NoImpact", "WithImpact", "NotApplicable"]
 DATA_TYPES = ["url", "other", "user-agent", "regexp", "mail-subject", "registry", "mail",
@@ -46,7 +48,7 @@ class Store:
         self.version, self.full_version = version, full_version
         self.four_tlp = version == 5 and not full_version.startswith(("5.0", "5.1"))
         self.cases, self.observables, self.numbers = {}, {}, {}
-        self.tasks, self.logs, self.comments = {}, {}, {}
+        self.tasks, self.logs, self.comments, self.alerts = {}, {}, {}, {}
         self.next_id, self.next_number, self.index_delay_ms = 40960, 1, 0
         self.statuses = {"New": "New", "InProgress": "InProgress"}
         self.statuses.update({s: "Closed" for s in CLOSING})
@@ -402,6 +404,8 @@ class Store:
         return {k: v for k, v in out.items() if v is not None}
 
     def render(self, thing, api):
+        if "_alert" in thing:
+            return getattr(thehive_alerts, f"v{api}")(self, thing)
         kind = "observable" if "dataType" in thing else "case"
         if thing.get("_type") in ("Comment", "Task", "Log"):
             return self.note_out(thing)
@@ -461,6 +465,8 @@ class Store:
         return want.strip("*") in str(has)  # _like, _match
 
     def value(self, thing, field):
+        if "_alert" in thing:
+            return thehive_alerts.matches_value(self, thing, field)
         field = {"createdAt": "_createdAt", "updatedAt": "_updatedAt", "caseId": "number"}.get(field, field)
         if field.startswith("customFields."):
             return thing.get("_fields", {}).get(field.split(".")[1], {}).get("value")
@@ -491,7 +497,9 @@ class Store:
         if name == "listCaseStatus" and self.version == 5:
             return [{"value": s, "stage": g, "order": i, "colour": "#000", "hidden": False}
                     for i, (s, g) in enumerate(self.statuses.items())]
-        if name in ("listAlert", "listAudit"):
+        if name == "listAlert":
+            return [a for a in self.alerts.values() if self.visible(a)]
+        if name == "listAudit":
             return []
         raise bad(f"Unknown query {name}")
 
