@@ -13,6 +13,7 @@
 #include "dataplane/log.h"
 #include "dataplane/scrub.h"
 #include "dataplane/set.h"
+#include "dataplane/sketch.h"
 #include "dataplane/status.h"
 
 #include <event2/event.h>
@@ -258,6 +259,8 @@ static void pump(evutil_socket_t fd, short what, void *ctx)
 	breakglass_tick(k->breakglass);
 	if (k->options.events)
 		events_drain(k->options.events, denial_drained, k);
+	if (k->options.sketch)
+		sketch_drain(k->options.sketch, set_now(k->set).wall_ms);
 	set_poll(k->set, true);
 	link_poll(k->link);
 }

@@ -18,6 +18,7 @@
 struct event_base;
 struct events;
 struct keeper;
+struct sketch;
 
 // The texts live as long as the keeper.
 struct keeper_options {
@@ -25,6 +26,7 @@ struct keeper_options {
 	unsigned workers;
 	struct policy policy; // as configured (verdicts of reasons, inbound)
 	struct events *events; // NULL: no denials
+	struct sketch *sketch; // NULL: nothing is sampled
 	const char *list_dir; // control's deny.rules
 	const char *state_dir; // the data plane's own: breakglass
 	const char *run_dir; // the sockets

@@ -35,6 +35,7 @@
 struct dataplane {
 	struct conf *conf;
 	struct events *events;
+	struct sketch *sketch;
 	struct keeper *keeper;
 	struct ports ports;
 	struct workers *workers;
@@ -144,11 +145,17 @@ static int list_init(struct dataplane *d)
 		.group = conf->group,
 		.health = conf->health,
 	};
+	uint64_t seed;
 	int rc = events_create(d->n_workers, &d->events);
 
+	if (rc == 0)
+		rc = getentropy(&seed, sizeof(seed)) < 0 ? -errno : 0;
+	if (rc == 0)
+		rc = sketch_create(d->n_workers, seed, &d->sketch);
 	if (rc < 0)
 		return rc;
 	options.events = d->events;
+	options.sketch = d->sketch;
 	policy_init(&options.policy);
 	(void)conf_nat64(conf, &options.policy.nat64); // has been checked
 	options.policy.inbound_allow = conf->inbound_allow;
@@ -166,6 +173,7 @@ static int list_init(struct dataplane *d)
 static void list_fini(struct dataplane *d)
 {
 	keeper_free(d->keeper);
+	sketch_free(d->sketch);
 	events_free(d->events);
 }
 
@@ -189,6 +197,7 @@ static int worker_init(struct dataplane *d)
 		.ports = &d->ports,
 		.live = keeper_live(d->keeper),
 		.events = d->events,
+		.sketch = d->sketch,
 	};
 	int rc = workers_create(&options, &d->workers);
 

@@ -14,12 +14,12 @@
 #define RING 2048 // samples on their way; a power of two
 #define SETS 1024 // of a period's table
 #define WAYS 8
-#define GAP_MAX (2 * SKETCH_RATE - 1) // gaps of 1 to this are SKETCH_RATE on average
+#define AHEAD 4 // samples: room that is fetched before its turn
 
 // A worker's, on pages of its own socket.
 struct lane {
 	_Alignas(NODE_PAGE) uint64_t random; // worker only
-	uint32_t left; // packets before the next sample. worker only
+	uint32_t tail_seen; // tail as last read. worker only
 	_Atomic uint64_t lost; // worker: wo, control thread: ro
 	// next to write. worker: wo, control thread: ro
 	_Alignas(NODE_APART) _Atomic uint32_t head;
@@ -59,12 +59,6 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-static uint32_t gap(struct lane *l)
-{
-	l->random += 0x9e3779b97f4a7c15;
-	return (uint32_t)(mix(l->random) >> 32) % GAP_MAX + 1;
-}
-
 int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch)
 {
 	struct sketch *s = calloc(1, sizeof(*s));
@@ -78,10 +72,8 @@ int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch)
 	}
 	s->workers = workers;
 	s->seed = seed;
-	for (unsigned i = 0; i < workers; i++) {
+	for (unsigned i = 0; i < workers; i++)
 		s->lanes[i].random = mix(seed + i);
-		s->lanes[i].left = gap(&s->lanes[i]) - 1;
-	}
 	*ret_sketch = s;
 	return 0;
 }
@@ -94,27 +86,25 @@ void sketch_free(struct sketch *s)
 	free(s);
 }
 
-unsigned sketch_next(struct sketch *s, unsigned index, unsigned from, unsigned n)
+// Seven bits of 0 to 127, where 0 counts as 64: of 64 on average. The multiplier is Knuth's.
+unsigned sketch_gap(struct sketch *s, unsigned index)
 {
 	struct lane *l = &s->lanes[index];
-	unsigned at;
+	unsigned drawn;
 
-	if (l->left >= n - from) {
-		l->left -= n - from;
-		return n;
-	}
-	at = from + l->left;
-	l->left = gap(l) - 1;
-	return at;
+	l->random = l->random * 6364136223846793005 + 1442695040888963407;
+	drawn = (unsigned)(l->random >> 57);
+	return drawn ? drawn : SKETCH_RATE;
 }
 
 void sketch_add(struct sketch *s, unsigned index, const struct sketch_sample *sample)
 {
 	struct lane *l = &s->lanes[index];
 	uint32_t head = atomic_load_explicit(&l->head, memory_order_relaxed);
-	uint32_t tail = atomic_load_explicit(&l->tail, memory_order_acquire);
 
-	if (head - tail == RING) {
+	if (head - l->tail_seen == RING)
+		l->tail_seen = atomic_load_explicit(&l->tail, memory_order_acquire);
+	if (head - l->tail_seen == RING) {
 		uint64_t lost = atomic_load_explicit(&l->lost, memory_order_relaxed);
 
 		atomic_store_explicit(&l->lost, lost + 1, memory_order_relaxed);
@@ -122,6 +112,8 @@ void sketch_add(struct sketch *s, unsigned index, const struct sketch_sample *sa
 	}
 	l->ring[head % RING] = *sample;
 	atomic_store_explicit(&l->head, head + 1, memory_order_release);
+	// The control thread has read that line: it has to come back before it can be written.
+	__builtin_prefetch(&l->ring[(head + AHEAD) % RING], 1);
 }
 
 static struct cell *set_of(struct sketch *s, const struct sketch_sample *key)

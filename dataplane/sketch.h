@@ -6,8 +6,8 @@
 // A worker copies a sampled packet's remote end into a single-producer ring, never waiting; a full
 // ring loses the sample, counted. The gap to the next sample is drawn from 1 to 127, so that no
 // rhythm of the traffic hides from it, and is counted over bursts: a burst without a sample costs
-// one comparison. The control thread drains the rings into two tables of fixed size, the running
-// period's and the one before it: what is told reaches back one to two periods.
+// one subtraction (worker.c). The control thread drains the rings into two tables of fixed size,
+// the running period's and the one before it: what is told reaches back one to two periods.
 //
 // Memory: 64 KiB a worker, 1 MiB for the tables; nothing is allocated after sketch_create.
 
@@ -21,8 +21,9 @@
 #define SKETCH_PERIOD_MS (450 * 1000) // 7.5 minutes
 
 struct sketch_sample {
-	uint8_t addr[16]; // the judged one: outward the destination, inward the source; network
-			  // order
+	// On half a line: one store of it never touches two.
+	_Alignas(32) uint8_t addr[16]; // the judged one: outward the destination, inward the
+				       // source; network order
 	uint8_t family; // 4 or 6
 	uint8_t proto;
 	bool inward;
@@ -53,10 +54,9 @@ struct sketch;
 int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch);
 void sketch_free(struct sketch *);
 
-// Worker `index` only; neither blocks nor allocates. `n` packets came: the index of the first to
-// sample at or after `from`, or `n` where there is none left in this burst. Called with from 0,
-// then with the last answer plus one, until it answers n.
-unsigned sketch_next(struct sketch *, unsigned index, unsigned from, unsigned n);
+// Worker `index` only; neither blocks nor allocates. The gap from one sampled packet to the next,
+// 1 for the packet right after it.
+unsigned sketch_gap(struct sketch *, unsigned index);
 void sketch_add(struct sketch *, unsigned index, const struct sketch_sample *);
 
 // Control thread. Returns samples taken.

@@ -239,6 +239,52 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 	}
 }
 
+// The remote end of a packet that was described or never will be. False: it has none.
+static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch_sample *sample)
+{
+	const bool inward = f->path->direction == DIRECTION_IN;
+	const struct rte_mbuf *m = f->mbufs[i];
+
+	*sample = (struct sketch_sample){.inward = inward, .bytes = m->pkt_len};
+	if (f->described[i]) {
+		const struct packet *p = &f->packets[i];
+		const struct packet_layer *l;
+
+		if (p->n_layers == 0)
+			return false;
+		l = &p->layers[p->n_layers - 1];
+		memcpy(sample->addr, inward ? l->src : l->dst, 16);
+		sample->family = l->family;
+		sample->proto = l->proto;
+		sample->port = l->flags & PACKET_PORTS ? inward ? l->sport : l->dport : 0;
+	} else {
+		struct packet_brief b;
+
+		if (!packet_brief(
+			    rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, &b
+		    ))
+			return false;
+		memcpy(sample->addr, inward ? b.src : b.dst, b.family == 4 ? 4 : 16);
+		sample->family = b.family;
+		sample->proto = b.proto;
+		sample->port = inward ? b.sport : b.dport;
+	}
+	return true;
+}
+
+// Few bursts have a packet to sample, and fewer two.
+static void __attribute__((noinline)) flight_sample(struct worker *w, const struct worker_flight *f)
+{
+	while (w->sample_left < 0) {
+		unsigned i = (unsigned)(f->n + w->sample_left);
+		struct sketch_sample sample;
+
+		if (sample_read(f, i, &sample))
+			sketch_add(w->sketch, w->index, &sample);
+		w->sample_left += (int32_t)sketch_gap(w->sketch, w->index);
+	}
+}
+
 // The first step: headers; the first filter of each lookup is asked for.
 static void flight_ask(struct worker *w, struct worker_flight *f)
 {
@@ -277,6 +323,9 @@ static void flight_ask(struct worker *w, struct worker_flight *f)
 	}
 	f->plain = plain;
 	f->plain_bytes = bytes;
+	w->sample_left -= f->n;
+	if (unlikely(w->sample_left < 0))
+		flight_sample(w, f);
 }
 
 // The second: verdicts, and the packets are the driver's or free.
@@ -427,6 +476,8 @@ int workers_create(const struct workers_options *o, struct workers **ret_workers
 		w->index = i;
 		w->live = o->live;
 		w->events = o->events;
+		w->sketch = o->sketch;
+		w->sample_left = (int32_t)sketch_gap(o->sketch, i) - 1;
 		w->reply_reset = o->conf->reply_reset;
 		w->idle_sleep = o->conf->idle_sleep;
 		w->stall_at = stall ? strtoull(stall, NULL, 10) : 0;

@@ -13,6 +13,7 @@
 #include "dataplane/live.h"
 #include "dataplane/node.h"
 #include "dataplane/port.h"
+#include "dataplane/sketch.h"
 #include "dataplane/stats.h"
 
 #include <stdatomic.h>
@@ -61,6 +62,8 @@ struct worker {
 	struct worker_path paths[2 * CONF_PAIRS_MAX];
 	const struct live *live;
 	struct events *events;
+	struct sketch *sketch;
+	int32_t sample_left; // packets before the next one to sample
 	bool reply_reset, idle_sleep;
 	struct worker_flight flights[2];
 	struct worker_flight *flying; // begun, not ended; NULL: none
@@ -90,6 +93,7 @@ struct workers_options {
 	const struct ports *ports;
 	const struct live *live;
 	struct events *events;
+	struct sketch *sketch;
 };
 
 int workers_create(const struct workers_options *, struct workers **ret_workers);

@@ -12,6 +12,9 @@
 
 #include "dataplane/core/packet.h"
 
+// Inline wherever it is called: the worker's loop must not pay for a second caller.
+#define BRIEF_INLINE static inline __attribute__((always_inline))
+
 struct packet_brief {
 	const uint8_t *src, *dst; // in the data: 4 or 16 octets, network byte order
 	uint8_t family; // 4 or 6
@@ -59,8 +62,7 @@ static inline bool brief_udp(uint16_t sport, uint16_t dport)
 }
 
 // The transport header at `h`, `l4_len` octets of which the wire has, `have` at hand.
-static inline bool
-brief_l4(const uint8_t *h, uint32_t have, uint32_t l4_len, struct packet_brief *b)
+BRIEF_INLINE bool brief_l4(const uint8_t *h, uint32_t have, uint32_t l4_len, struct packet_brief *b)
 {
 	if (l4_len < have)
 		have = l4_len;
@@ -89,8 +91,7 @@ brief_l4(const uint8_t *h, uint32_t have, uint32_t l4_len, struct packet_brief *
 	return true;
 }
 
-static inline bool
-brief_ipv4(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *b)
+BRIEF_INLINE bool brief_ipv4(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *b)
 {
 	uint32_t total;
 
@@ -109,8 +110,7 @@ brief_ipv4(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *
 	return brief_l4(h + 20, have - 20, total - 20, b);
 }
 
-static inline bool
-brief_ipv6(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *b)
+BRIEF_INLINE bool brief_ipv6(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *b)
 {
 	uint32_t payload;
 
@@ -129,7 +129,7 @@ brief_ipv6(const uint8_t *h, uint32_t have, uint32_t wire, struct packet_brief *
 }
 
 // `wire_len` ≥ len. False: not of these, and the rest is undefined.
-static inline bool
+BRIEF_INLINE bool
 packet_brief(const uint8_t *data, uint32_t len, uint32_t wire_len, struct packet_brief *ret_brief)
 {
 	struct packet_brief *b = ret_brief;

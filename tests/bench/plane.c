@@ -37,6 +37,8 @@ void plane_init(struct plane *p, uint32_t capacity)
 	r = set_create(&options, clock_now(), &p->set);
 	if (r == 0)
 		r = events_create(1, &p->events);
+	if (r == 0)
+		r = sketch_create(1, 1, &p->sketch);
 	p->base = event_base_new();
 	if (r < 0 || !p->base)
 		plane_fail("no set", r < 0 ? r : -ENOMEM);
@@ -55,6 +57,7 @@ void plane_list(struct plane *p, enum traffic_kind kind, uint32_t entries, unsig
 void plane_fini(struct plane *p)
 {
 	traffic_fini(&p->traffic);
+	sketch_free(p->sketch);
 	events_free(p->events);
 	set_free(p->set);
 	event_base_free(p->base);
@@ -92,6 +95,7 @@ void plane_ports(
 		.ports = &p->ports,
 		.live = set_live(p->set),
 		.events = p->events,
+		.sketch = p->sketch,
 	};
 	int r;
 
@@ -200,6 +204,7 @@ void plane_pump(struct plane *p)
 {
 	set_tick(p->set, clock_now());
 	events_drain(p->events, hit_count, p);
+	sketch_drain(p->sketch, clock_now().wall_ms);
 	set_poll(p->set, true);
 }
 

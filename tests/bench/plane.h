@@ -3,7 +3,8 @@
 
 // A data plane in a process that measures it: the set, denials, ports and a worker of the real one.
 //
-//   main lcore    the control thread's part: denials drained and hits counted each 5 ms, grace
+//   main lcore    the control thread's part: denials drained and hits counted each 5 ms, grace,
+//                 the sketch's samples
 //   lcore 1       plane_run's function: it turns the worker's loop by hand
 //
 // Thread: the main lcore, but for what is said to be the measuring one's. Errors end the program.
@@ -23,6 +24,7 @@ struct rte_mempool;
 struct plane {
 	struct set *set;
 	struct events *events;
+	struct sketch *sketch;
 	struct event_base *base; // with the pump in it; the bench may add to it
 	struct conf conf;
 	struct ports ports; // the first inside, the second outside
