@@ -75,6 +75,11 @@ struct conf_response {
 	int64_t duration_s; // 0: no end
 };
 
+// A type of observables that the site has made, and the known one as which its data is read.
+struct conf_type {
+	char *type, *as;
+};
+
 struct conf_thehive {
 	char *name;
 	char *url; // without a final slash
@@ -83,12 +88,17 @@ struct conf_thehive {
 	char *webhook_token_file; // NULL: hooks need a token of the tokens file
 	char **true_positive;
 	size_t n_true_positive;
+	char **false_positive;
+	size_t n_false_positive;
+	uint32_t immunity_days;
 	char *response_field, *response_tag;
 	struct conf_response *responses;
 	size_t n_responses;
 	int max_pap; // 0 CLEAR, 1 GREEN, 2 AMBER; as TheHive 5 counts, less RED, which never passes
 	char **data_types;
 	size_t n_data_types;
+	struct conf_type *types;
+	size_t n_types;
 	uint32_t index_delay_ms, incremental_s, full_s;
 	uint32_t orphan_grace_s;
 	double max_per_second;

@@ -344,10 +344,19 @@ responses_check(struct conf_thehive *hive, const char *path, struct conf_message
 	}
 }
 
+static void type_check(const char *type, const char *path, struct conf_messages *messages)
+{
+	static const char *const types[]
+		= {"ip", "domain", "fqdn", "hostname", "url", "other", "mail"};
+	for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
+		if (strcmp(type, types[t]) == 0)
+			return;
+	conf_error(messages, path, "is none of ip, domain, fqdn, hostname, url, other, mail");
+}
+
 static void
 thehive_check(struct conf *conf, size_t index, bool check_files, struct conf_messages *messages)
 {
-	static const char *const types[] = {"ip", "domain", "fqdn", "hostname", "url", "other"};
 	struct conf_thehive *hive = &conf->thehive[index];
 	char path[64], here[PATH_MAX_KEY];
 	snprintf(path, sizeof(path), "control.thehive[%zu]", index);
@@ -360,14 +369,12 @@ thehive_check(struct conf *conf, size_t index, bool check_files, struct conf_mes
 	snprintf(here, sizeof(here), "%s.url", path);
 	url_clear_check(hive->url, here, messages);
 	for (size_t i = 0; i < hive->n_data_types; i++) {
-		bool known = false;
-		for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
-			known = known || strcmp(hive->data_types[i], types[t]) == 0;
 		snprintf(here, sizeof(here), "%s.data_types[%zu]", path, i);
-		if (!known)
-			conf_error(
-				messages, here, "is none of ip, domain, fqdn, hostname, url, other"
-			);
+		type_check(hive->data_types[i], here, messages);
+	}
+	for (size_t i = 0; i < hive->n_types; i++) {
+		snprintf(here, sizeof(here), "%s.types[%zu].as", path, i);
+		type_check(hive->types[i].as, here, messages);
 	}
 	responses_check(hive, path, messages);
 	snprintf(here, sizeof(here), "%s.tls", path);

@@ -89,6 +89,11 @@ static const struct conf_key response_keys[] = {
 	KEY(conf_response, "for", KEY_TEXT, duration, NULL, "how long, as 4h or 7d; without: no end"),
 	END,
 };
+static const struct conf_key type_keys[] = {
+	NEED(conf_type, "type", KEY_TEXT, type, "a type of observables that this site made"),
+	NEED(conf_type, "as", KEY_TEXT, as, "how it is read: ip, domain, fqdn, hostname, url, other or mail"),
+	END,
+};
 static const struct conf_key thehive_keys[] = {
 	NEED(conf_thehive, "name", KEY_TEXT, name, "what this instance is called in claims and status; do not change it later"),
 	NEED(conf_thehive, "url", KEY_URL, url, "base URL, with a path where TheHive has one"),
@@ -96,11 +101,14 @@ static const struct conf_key thehive_keys[] = {
 	KEY(conf_thehive, "organisation", KEY_TEXT, organisation, NULL, "organisation, where the account has several"),
 	KEY(conf_thehive, "webhook_token_file", KEY_SECRET, webhook_token_file, NULL, "the word that this TheHive's webhooks bring"),
 	LIST(conf_thehive, "true_positive", true_positive, "TruePositive", "TheHive 5: statuses of a closed case that deny"),
+	LIST(conf_thehive, "false_positive", false_positive, "FalsePositive", "TheHive 5: statuses of a closed case whose observables can be marked immune against lists"),
+	NUMBER(conf_thehive, "immunity_days", KEY_U32, immunity_days, "30", 1, 90, "how long that lasts, from the closing"),
 	KEY(conf_thehive, "response_field", KEY_TEXT, response_field, "stanch-action", "custom field by which an analyst says enforce or monitor"),
 	KEY(conf_thehive, "response_tag", KEY_TEXT, response_tag, "stanch", "prefix of the tag that says the same: stanch:enforce, stanch:monitor:4h"),
 	SECTIONS(conf_thehive, "responses", responses, response_keys, conf_response, "further values of the response field or tag"),
 	WORD(conf_thehive, "max_pap", max_pap, pap_words, "AMBER", "block up to this PAP: CLEAR, GREEN or AMBER; RED never"),
-	LIST(conf_thehive, "data_types", data_types, "ip,domain,fqdn,hostname,url", "types of observables that are read"),
+	LIST(conf_thehive, "data_types", data_types, "ip,domain,fqdn,hostname,url", "types of observables that are read; also other, and mail: the domain of an e-mail address"),
+	SECTIONS(conf_thehive, "types", types, type_keys, conf_type, "further types of observables, and how they are read"),
 	NUMBER(conf_thehive, "index_delay_ms", KEY_U32, index_delay_ms, "2000", 1, 600000, "a case is read again after this time, for TheHive's index"),
 	NUMBER(conf_thehive, "incremental_s", KEY_U32, incremental_s, "30", 1, 86400, "between listings of what changed"),
 	NUMBER(conf_thehive, "full_s", KEY_U32, full_s, "900", 1, 604800, "between full listings"),

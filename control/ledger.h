@@ -87,13 +87,16 @@ enum submit_op {
 		    // for an operator, unless it is in force already
 	SUBMIT_END, // end it: positive evidence, or its operator
 	SUBMIT_ORPHAN, // mark it orphaned; a later PUT of the same key makes it live again
+	SUBMIT_MOVE, // give it the reference `to`, and mark it orphaned: its case became part of
+		     // another one. Where that has the indicator already, it ends
 };
 
 struct submit_item {
 	enum submit_op op;
-	struct claim claim; // END and ORPHAN: source, ref and indicator only
-	const char *cause; // END, ORPHAN: why, for the audit. PUT with state CLAIM_HELD: why its
-			   // source holds it
+	struct claim claim; // END, ORPHAN, MOVE: source, ref and indicator only
+	const char *cause; // END, ORPHAN, MOVE: why, for the audit. PUT with state CLAIM_HELD: why
+			   // its source holds it
+	const char *to; // MOVE
 };
 
 enum submit_code {
@@ -104,7 +107,7 @@ enum submit_code {
 	SUBMIT_BRAKE, // refused: too wide
 	SUBMIT_HELD, // a brake holds it for an operator
 	SUBMIT_FULL, // refused: max_entries, or no space on disk
-	SUBMIT_NOT_FOUND, // END, ORPHAN: no such claim
+	SUBMIT_NOT_FOUND, // END, ORPHAN, MOVE: no such claim
 };
 
 struct submit_result {

@@ -106,6 +106,7 @@ static const char *const statements[STMT_N] = {
 	[STMT_CLAIM_END] = "DELETE FROM claims WHERE id=?1",
 	[STMT_CLAIM_STATE]
 	= "UPDATE claims SET state=?2, due=?3, orphaned_since=?4, held=NULL WHERE id=?1",
+	[STMT_CLAIM_MOVE] = "UPDATE claims SET ref=?2 WHERE id=?1",
 	[STMT_CLAIM_ENDS] = "SELECT action, max(until) FROM claims WHERE key=?1 AND state "
 			    "< 2 GROUP BY action",
 	[STMT_ENTRY_FIND] = "SELECT enforce, monitor, scope FROM entries WHERE text=?1",

@@ -522,26 +522,74 @@ void claim_state_set(
 	claim_count(l, source, state, 1);
 }
 
+// What is not in force needs no grace; an orphan keeps the day it became one.
+static bool orphan_set(struct ledger *l, struct put *put)
+{
+	int64_t since = clock_wall(l), grace = ledger_time(l) + l->conf.orphan_grace;
+	int64_t due = deadline_due(l, put->row.until);
+
+	if (put->row.state != CLAIM_LIVE)
+		return false;
+	claim_state_set(
+		l, put->source, &put->row, CLAIM_ORPHANED, due < grace ? due : grace, since
+	);
+	return true;
+}
+
 static void
 orphan(struct ledger *l,
        struct put *put,
        const struct submit_item *item,
        struct submit_result *result)
 {
-	int64_t since = clock_wall(l), grace = ledger_time(l) + l->conf.orphan_grace;
-	int64_t due = deadline_due(l, put->row.until);
 	char object[1024];
 
-	// What is not in force needs no grace; an orphan keeps the day it became one.
-	if (put->row.state != CLAIM_LIVE) {
+	if (!orphan_set(l, put)) {
 		result->code = SUBMIT_UNCHANGED;
 		return;
 	}
-	claim_state_set(
-		l, put->source, &put->row, CLAIM_ORPHANED, due < grace ? due : grace, since
-	);
 	claim_object(put->claim, object, sizeof(object));
 	audit_add_cause(l, put->actor->name, "claim.orphan", object, "cause", text_of(item->cause));
+}
+
+// The entry does not notice: the claim is there before and after, or the other one is.
+static void move(struct ledger *l, struct put *put, const struct submit_item *item)
+{
+	sqlite3_stmt *stmt = l->stmts[STMT_CLAIM_MOVE];
+	struct claim there = item->claim;
+	struct put other = {.claim = &there, .source = put->source, .key = put->key};
+	struct detail detail;
+	char object[1024];
+
+	there.ref = item->to;
+	put_find(l, &other);
+	if (l->error)
+		return;
+	if (other.found) { // one of the two is enough: the one in force
+		bool ours = other.row.state == CLAIM_HELD && put->row.state != CLAIM_HELD;
+
+		claim_end(
+			l,
+			put->source,
+			ours ? &there : put->claim,
+			ours ? &other.row : &put->row,
+			put->actor->name,
+			"claim.end",
+			text_of(item->cause)
+		);
+		if (!ours || l->error)
+			return;
+	}
+	sqlite3_bind_int64(stmt, 1, put->row.id);
+	sql_bind_text(stmt, 2, item->to);
+	if (sql_run(l, stmt) < 0)
+		return;
+	orphan_set(l, put);
+	claim_object(put->claim, object, sizeof(object));
+	detail_begin(&detail);
+	detail_text(&detail, "to", item->to);
+	detail_text(&detail, "cause", text_of(item->cause));
+	audit_add(l, put->actor->name, "claim.move", object, detail_end(&detail));
 }
 
 static void submit_end(
@@ -568,6 +616,10 @@ static void submit_end(
 	}
 	if (item->op == SUBMIT_ORPHAN) {
 		orphan(l, &put, item, result);
+		return;
+	}
+	if (item->op == SUBMIT_MOVE) {
+		move(l, &put, item);
 		return;
 	}
 	claim_end(

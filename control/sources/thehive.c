@@ -591,7 +591,7 @@ void thehive_free(struct thehive *hive)
 	http_client_free(hive->paced);
 	while (!LIST_EMPTY(&hive->reads))
 		hive_read_free(LIST_FIRST(&hive->reads));
-	hive_submissions_forget(hive);
+	hive_plans_forget(hive);
 	hive_list_fini(hive);
 	struct hive_case *one, *next;
 	HASH_ITER(hh, hive->cases, one, next)

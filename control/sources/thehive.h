@@ -9,7 +9,8 @@
 //   full listing ──────────> read at listing's pace ────────────┘
 //
 //   thehive.c        life, hints and their coalescing, back-off, the version
-//   thehive_read.c   reading one case     thehive_apply.c  what was read against the ledger
+//   thehive_read.c   reading one case     thehive_plan.c   what was read against the ledger
+//   thehive_apply.c  what differs is written, in slices
 //   thehive_list.c   both listings        thehive_query.c  requests' bodies
 //   thehive_status.c what it tells of itself
 //   thehive_hook.c, thehive_judge.c, thehive_indicator.c   pure
@@ -19,7 +20,10 @@
 //             read as no IOC, of no type that counts, or no longer deniable; the observable missing
 //             from the case's whole list in the later read and answered with 404 by its id; the
 //             case deleted: told by a webhook, confirmed by 404, and not merged
-//   orphans   the case answered with 404 otherwise (merged, not visible any more)
+//   orphans   the case answered with 404 otherwise (not visible any more)
+//   moves     the case answered with 404, and its observables stand in another one: merged. The
+//             claims go on there as orphans until that case is closed, in whatever way: that it is
+//             open says nothing about them
 //   neither   any other answer: nothing, HTML, 401, 5xx, an empty or cut list, another case
 //
 // Thread: the event loop.

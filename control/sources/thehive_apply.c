@@ -1,457 +1,46 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// What was read against what the ledger has. Beside the claims, one note a case: what was refused
-// and what is held, for status and so that each is audited once.
+// Writes a plan: its items in slices, and beside the claims one note a case, for status and so
+// that each refusal is audited once.
 //
-//   note "case/<id>": {"case": number, "title", "why"?, "refused": [{"observable", "data", "why"}],
-//                      "held": [observable]}
+//   note "case/<id>":   {"case": number, "title", "why"?, "held": [observable],
+//                        "refused": [{"observable", "data", "why"}]}
+//   note "merged/<id>": {"from": [{"case": id, "claims": n}]}: the case took over claims of those
+//                       by a merge, and has not been closed since
+//
+// A slice that fails ends the rest: the case is read again. What is cut short by a crash is found
+// by the next listing, as every difference is.
 
-#include "control/sources/thehive_internal.h"
+#include "control/sources/thehive_plan.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define REFUSED_MAX 100 // of a case, in its note
+#define SLICE 250 // claims: some 2 ms of the loop
 
-// A claim of the case as the ledger has it.
-struct have {
-	char observable[HIVE_ID_MAX];
-	struct claim claim; // its texts are in the next members
-	char author[HIVE_NAME_MAX], reason[HIVE_WHY_MAX], number[16];
-	bool wanted; // the reading asks for it too
-};
+// --- the note of refusals
 
-struct haves {
-	struct have *list;
-	size_t n, room;
-	int error;
-};
-
-// One submission: its items, and what they came from.
-struct plan {
-	const struct hive_read *read;
-	struct haves haves;
-	struct submit_item *items;
-	char (*refs)[HIVE_REF_MAX];
-	size_t *findings; // per item: index of its finding; SIZE_MAX: an end
-	size_t n, room;
-	char reason[HIVE_WHY_MAX];
-	json_t *old; // the case's note, NULL: none
-	json_t *refused, *held; // of the new one
-};
-
-struct hive_submission {
-	LIST_ENTRY(hive_submission) link;
-	struct thehive *hive; // NULL: it is gone
-	char id[HIVE_ID_MAX];
-	char number[16], title[80], why[HIVE_WHY_MAX];
-	json_t *old, *refused, *held;
-	size_t n_own; // of `refused`: what the ledger refused, it has audited itself
-	size_t n;
-	struct submitted {
-		char observable[HIVE_ID_MAX], data[64];
-	} items[]; // observable "": an end
-};
-
-static void ref_print(
-	const struct thehive *hive,
-	const char *case_id,
-	const char *observable,
-	char ref[HIVE_REF_MAX]
-)
+static json_t *note_make(const struct hive_plan *plan)
 {
-	snprintf(ref, HIVE_REF_MAX, "%s/%s/%s", hive->organisation, case_id, observable);
-}
-
-// --- what the ledger has
-
-static bool have_take(void *ctx, const struct claim *claim)
-{
-	struct haves *haves = ctx;
-	if (haves->n == haves->room) {
-		size_t room = haves->room ? haves->room * 2 : 8;
-		struct have *list = realloc(haves->list, room * sizeof(*list));
-		if (!list) {
-			haves->error = -ENOMEM;
-			return false;
-		}
-		haves->list = list;
-		haves->room = room;
-	}
-	struct have *have = &haves->list[haves->n++];
-	*have = (struct have){.claim = *claim};
-	const char *slash = strrchr(claim->ref, '/');
-	snprintf(have->observable, sizeof(have->observable), "%s", slash ? slash + 1 : "");
-	snprintf(have->author, sizeof(have->author), "%s", claim->author);
-	snprintf(have->reason, sizeof(have->reason), "%s", claim->reason);
-	snprintf(have->number, sizeof(have->number), "%s", claim->case_number);
-	return true;
-}
-
-static int have_compare(const void *a, const void *b)
-{
-	const struct have *x = a, *y = b;
-	int order = strcmp(x->observable, y->observable);
-	return order ? order : indicator_compare(&x->claim.indicator, &y->claim.indicator);
-}
-
-static int haves_find(struct thehive *hive, const char *case_id, struct haves *haves)
-{
-	char prefix[HIVE_REF_MAX];
-	ref_print(hive, case_id, "", prefix);
-	int error = ledger_claims_by_ref(hive->ledger, hive->source, prefix, have_take, haves);
-	if (haves->n > 1)
-		qsort(haves->list, haves->n, sizeof(*haves->list), have_compare);
-	for (size_t i = 0; i < haves->n; i++) { // they have come to their places
-		struct have *have = &haves->list[i];
-		have->claim.author = have->author;
-		have->claim.reason = have->reason;
-		have->claim.case_number = have->number;
-	}
-	return error ? error : haves->error;
-}
-
-static bool one_is_enough(void *ctx, const struct claim *claim)
-{
-	(void)claim;
-	*(bool *)ctx = true;
-	return false;
-}
-
-bool hive_case_claimed(struct thehive *hive, const char *case_id)
-{
-	char prefix[HIVE_REF_MAX];
-	bool claimed = false;
-	ref_print(hive, case_id, "", prefix);
-	ledger_claims_by_ref(hive->ledger, hive->source, prefix, one_is_enough, &claimed);
-	return claimed;
-}
-
-bool hive_case_concerns(struct thehive *hive, const char *case_id)
-{
-	if (hive_case_claimed(hive, case_id))
-		return true;
-	char key[HIVE_ID_MAX + 8];
-	snprintf(key, sizeof(key), "case/%s", case_id);
-	json_t *note = NULL;
-	int error = ledger_note_get(hive->ledger, hive->source, key, &note);
-	json_decref(note);
-	return error != -ENOENT;
-}
-
-static int finding_compare(const void *a, const void *b)
-{
-	const struct hive_finding *x = a, *y = b;
-	return strcmp(x->id, y->id);
-}
-
-static void findings_sort(struct hive_findings *findings)
-{
-	if (findings->n > 1)
-		qsort(findings->list, findings->n, sizeof(*findings->list), finding_compare);
-}
-
-// Sorted before. NULL: the reading does not have the observable.
-static const struct hive_finding *
-finding_of(const struct hive_findings *findings, const char *observable)
-{
-	struct hive_finding key;
-	snprintf(key.id, sizeof(key.id), "%s", observable);
-	return findings->n
-		? bsearch(&key, findings->list, findings->n, sizeof(key), finding_compare)
-		: NULL;
-}
-
-static int missing_add(struct hive_read *read, const char *observable)
-{
-	for (size_t i = 0; i < read->n_missing; i++)
-		if (strcmp(read->missing[i], observable) == 0)
-			return 0;
-	void *list = realloc(read->missing, (read->n_missing + 1) * sizeof(*read->missing));
-	if (!list)
-		return -ENOMEM;
-	read->missing = list;
-	snprintf(read->missing[read->n_missing++], HIVE_ID_MAX, "%s", observable);
-	return 0;
-}
-
-int hive_missing_find(struct hive_read *read)
-{
-	struct haves haves = {0};
-	int error = haves_find(read->hive, read->of->id, &haves);
-	findings_sort(&read->findings);
-	for (size_t i = 0; i < haves.n && !error; i++) {
-		const struct have *have = &haves.list[i];
-		if (hive_id_valid(have->observable)
-		    && !finding_of(&read->findings, have->observable))
-			error = missing_add(read, have->observable);
-	}
-	free(haves.list);
-	return error;
-}
-
-// --- the plan
-
-static struct submit_item *plan_add(struct plan *plan, size_t finding)
-{
-	if (plan->n == plan->room)
-		return NULL; // plan_room counted them all
-	plan->findings[plan->n] = finding;
-	struct submit_item *item = &plan->items[plan->n++];
-	*item = (struct submit_item){0};
-	return item;
-}
-
-static int plan_room(struct plan *plan)
-{
-	plan->room = plan->haves.n + plan->read->findings.n + 1;
-	plan->items = calloc(plan->room, sizeof(*plan->items));
-	plan->refs = calloc(plan->room, sizeof(*plan->refs));
-	plan->findings = calloc(plan->room, sizeof(*plan->findings));
-	return plan->items && plan->refs && plan->findings ? 0 : -ENOMEM;
-}
-
-static void
-plan_end(struct plan *plan, const struct have *have, enum submit_op op, const char *cause)
-{
-	// An orphan stays one.
-	if (op == SUBMIT_ORPHAN && have->claim.state != CLAIM_LIVE)
-		return;
-	size_t at = plan->n;
-	struct submit_item *item = plan_add(plan, SIZE_MAX);
-	if (!item)
-		return;
-	ref_print(plan->read->hive, plan->read->of->id, have->observable, plan->refs[at]);
-	*item = (struct submit_item){
-		.op = op,
-		.claim = {
-			.source = plan->read->hive->source,
-			.ref = plan->refs[at],
-			.indicator = have->claim.indicator,
-		},
-		.cause = cause,
-	};
-}
-
-static void plan_end_all(struct plan *plan, enum submit_op op, const char *cause)
-{
-	for (size_t i = 0; i < plan->haves.n; i++)
-		plan_end(plan, &plan->haves.list[i], op, cause);
-}
-
-static void refusal_add(json_t *refused, const char *observable, const char *data, const char *why)
-{
-	if (json_array_size(refused) < REFUSED_MAX)
-		json_array_append_new(
-			refused,
-			json_pack(
-				"{s:s,s:s%,s:s}",
-				"observable",
-				observable,
-				"data",
-				data,
-				strlen(data),
-				"why",
-				why
-			)
-		);
-}
-
-static bool array_has(const json_t *array, const char *text)
-{
-	size_t i;
-	json_t *one;
-	json_array_foreach(
-		array, i, one
-	) if (json_is_string(one) && strcmp(json_string_value(one), text) == 0) return true;
-	return false;
-}
-
-static struct have *have_find(struct plan *plan, const struct hive_finding *finding)
-{
-	struct have key = {.claim.indicator = finding->indicator};
-	memcpy(key.observable, finding->id, sizeof(key.observable));
-	return plan->haves.n
-		? bsearch(&key, plan->haves.list, plan->haves.n, sizeof(key), have_compare)
-		: NULL;
-}
-
-static void held_add(struct plan *plan, const char *observable)
-{
-	if (!array_has(plan->held, observable))
-		json_array_append_new(plan->held, json_string(observable));
-}
-
-static bool claim_same(const struct claim *a, const struct claim *b)
-{
-	return a->action == b->action && a->until == b->until && a->tlp == b->tlp
-		&& a->author_inferred == b->author_inferred && strcmp(a->author, b->author) == 0
-		&& strcmp(a->reason, b->reason) == 0 && strcmp(a->case_number, b->case_number) == 0;
-}
-
-// The verdict's author is known once: whoever changes the case later is not its author.
-static void author_take(const struct plan *plan, const struct have *have, struct claim *claim)
-{
-	const char *closer = plan->read->of->closer;
-	if (*closer) {
-		claim->author = closer;
-	} else if (have) {
-		claim->author = have->author;
-		claim->author_inferred = have->claim.author_inferred;
-	} else {
-		claim->author = plan->read->judgement.updated_by;
-		claim->author_inferred = true;
-	}
-}
-
-static void plan_put(struct plan *plan, size_t index)
-{
-	const struct hive_read *read = plan->read;
-	const struct hive_finding *finding = &read->findings.list[index];
-	struct have *have = have_find(plan, finding);
-	bool held = finding->kind == HIVE_HELD;
-	if (have)
-		have->wanted = true;
-	if (read->judgement.until <= time(NULL)) { // the ledger ends what it has
-		refusal_add(
-			plan->refused,
-			finding->id,
-			finding->data,
-			"the duration of the response action is over"
-		);
-		return;
-	}
-	if (!have && array_has(json_object_get(plan->old, "held"), finding->id)) {
-		refusal_add(plan->refused, finding->id, finding->data, "an operator rejected it");
-		held_add(plan, finding->id); // and it stays so
-		return;
-	}
-	struct claim claim = {
-		.source = read->hive->source,
-		.indicator = finding->indicator,
-		.reason = plan->reason,
-		.action = read->judgement.action,
-		.created = have ? have->claim.created : 0,
-		.until = read->judgement.until,
-		.state = held ? CLAIM_HELD : CLAIM_LIVE,
-		.case_number = read->judgement.number,
-		.tlp = finding->tlp,
-	};
-	author_take(plan, have, &claim);
-	if (have && have->claim.state == CLAIM_HELD)
-		held_add(plan, finding->id);
-	if (have && have->claim.state != CLAIM_ORPHANED && claim_same(&have->claim, &claim))
-		return;
-	size_t at = plan->n;
-	struct submit_item *item = plan_add(plan, index);
-	if (!item)
-		return;
-	ref_print(read->hive, read->of->id, finding->id, plan->refs[at]);
-	claim.ref = plan->refs[at];
-	*item = (struct submit_item){
-		.op = SUBMIT_PUT,
-		.claim = claim,
-		.cause = held ? finding->why : NULL,
-	};
-}
-
-// Claims of observables that are not asked for: ended by what was read of them, or, in the later
-// reading, by their absence, which their own addresses have confirmed.
-static void plan_withdraw(struct plan *plan)
-{
-	for (size_t i = 0; i < plan->haves.n; i++) {
-		const struct have *have = &plan->haves.list[i];
-		if (have->wanted)
-			continue;
-		const struct hive_finding *finding
-			= finding_of(&plan->read->findings, have->observable);
-		if (finding)
-			plan_end(
-				plan,
-				have,
-				SUBMIT_END,
-				finding->why[0] ? finding->why : "the observable says otherwise now"
-			);
-		else if (plan->read->may_withdraw)
-			plan_end(
-				plan, have, SUBMIT_END, "the observable was removed from the case"
-			);
-	}
-}
-
-static void plan_deny(struct plan *plan)
-{
-	const struct hive_read *read = plan->read;
-	snprintf(
-		plan->reason,
-		sizeof(plan->reason),
-		"TheHive case %s: %s",
-		read->judgement.number,
-		read->judgement.title
-	);
-	for (size_t i = 0; i < read->findings.n; i++) {
-		const struct hive_finding *finding = &read->findings.list[i];
-		if (finding->kind == HIVE_REFUSED)
-			refusal_add(plan->refused, finding->id, finding->data, finding->why);
-		else if (finding->kind != HIVE_IGNORED)
-			plan_put(plan, i);
-	}
-	plan_withdraw(plan);
-}
-
-// Whether TheHive 5 tells merged cases as deleted is not known: there the merge may come yet.
-static bool gone_settled(const struct hive_read *read)
-{
-	return read->may_withdraw || (read->of->deleted && read->hive->rules.version.major < 5);
-}
-
-static void plan_gone(struct plan *plan, char cause[HIVE_WHY_MAX])
-{
-	const struct hive_read *read = plan->read;
-	const struct hive_case *of = read->of;
-	bool merged = hive_merged(read->hive, of);
-	if (of->deleted && !merged) {
-		plan_end_all(
-			plan,
-			SUBMIT_END,
-			"the case was deleted: told by TheHive, confirmed by reading"
-		);
-	} else {
-		snprintf(
-			cause,
-			HIVE_WHY_MAX,
-			of->merged_into[0] ? "the case was merged into %s"
-				: merged   ? "the case was merged%.0s"
-					   : "TheHive does not show the case any more%.0s",
-			of->merged_into
-		);
-		plan_end_all(plan, SUBMIT_ORPHAN, cause);
-	}
-}
-
-// --- the note
-
-static json_t *note_make(const struct hive_submission *s)
-{
-	if (!s->why[0] && json_array_size(s->refused) == 0 && json_array_size(s->held) == 0)
+	bool unclear = !plan->gone && plan->judgement.verdict == HIVE_UNCLEAR;
+	if (!unclear && json_array_size(plan->refused) == 0 && json_array_size(plan->held) == 0)
 		return NULL;
 	json_t *note = json_pack(
 		"{s:s,s:s,s:O,s:O}",
 		"case",
-		s->number,
+		plan->judgement.number,
 		"title",
-		s->title,
+		plan->judgement.title,
 		"refused",
-		s->refused,
+		plan->refused,
 		"held",
-		s->held
+		plan->held
 	);
-	if (s->why[0])
-		json_object_set_new(note, "why", json_string(s->why));
+	if (unclear)
+		json_object_set_new(note, "why", json_string(plan->judgement.why));
 	return note;
 }
 
@@ -465,7 +54,7 @@ static bool refused_before(const json_t *old, const json_t *refusal)
 	return false;
 }
 
-static void note_audit(const struct hive_submission *s, const json_t *refusal)
+static void note_audit(const struct hive_plan *plan, const json_t *refusal)
 {
 	char object[256];
 	const char *observable = json_string_value(json_object_get(refusal, "observable"));
@@ -474,71 +63,140 @@ static void note_audit(const struct hive_submission *s, const json_t *refusal)
 		object,
 		sizeof(object),
 		"case %s%s%s%s%s",
-		s->number,
+		plan->judgement.number,
 		observable ? " observable " : "",
 		observable ? observable : "",
 		data ? " " : "",
 		data ? data : ""
 	);
 	json_t *detail = json_pack("{s:O}", "why", json_object_get(refusal, "why"));
-	ledger_audit(s->hive->ledger, s->hive->source, "case.refuse", object, detail);
+	ledger_audit(plan->hive->ledger, plan->hive->source, "case.refuse", object, detail);
 	json_decref(detail);
 }
 
-// Only where it differs; what is new in it is audited.
-static void note_write(const struct hive_submission *s)
+static void note_audit_new(const struct hive_plan *plan, const json_t *note)
 {
-	struct thehive *hive = s->hive;
-	json_t *note = note_make(s);
+	size_t i;
+	json_t *refusal;
+	json_array_foreach(plan->refused, i, refusal)
+	{
+		if (i < plan->n_own && !refused_before(plan->old, refusal))
+			note_audit(plan, refusal);
+	}
+	json_t *why = json_object_get(note, "why");
+	if (why && !json_equal(why, json_object_get(plan->old, "why"))) {
+		json_t *whole = json_pack("{s:O}", "why", why);
+		note_audit(plan, whole);
+		json_decref(whole);
+	}
+}
+
+// Only where it differs; what is new in it is audited.
+static void note_write(const struct hive_plan *plan)
+{
+	struct thehive *hive = plan->hive;
+	json_t *note = note_make(plan);
 	char key[HIVE_ID_MAX + 8];
-	snprintf(key, sizeof(key), "case/%s", s->id);
-	if ((!note && !s->old) || (note && s->old && json_equal(note, s->old))) {
+	snprintf(key, sizeof(key), "case/%s", plan->id);
+	if ((!note && !plan->old) || (note && plan->old && json_equal(note, plan->old))) {
 		json_decref(note);
 		return;
 	}
-	size_t i;
-	json_t *refusal;
-	json_array_foreach(s->refused, i, refusal)
-	{
-		if (i < s->n_own && !refused_before(s->old, refusal))
-			note_audit(s, refusal);
-	}
-	const char *why = json_string_value(json_object_get(s->old, "why"));
-	if (s->why[0] && !(why && strcmp(why, s->why) == 0)) {
-		json_t *whole = json_pack("{s:s}", "why", s->why);
-		note_audit(s, whole);
-		json_decref(whole);
-	}
+	note_audit_new(plan, note);
 	int error = ledger_note_set(hive->ledger, hive->source, key, note);
 	if (error)
-		log_error("%s: note of case %s: %s", hive->source, s->id, strerror(-error));
+		log_error("%s: note of case %s: %s", hive->source, plan->id, strerror(-error));
 	else if (!note)
 		hive->counters.cases_refused--;
-	else if (!s->old)
+	else if (!plan->old)
 		hive->counters.cases_refused++;
+	json_decref(note);
+}
+
+// --- the note of a merge
+
+// Before the claims move: the new case must not be read as if it had none.
+static int merge_note(const struct hive_plan *plan)
+{
+	struct thehive *hive = plan->hive;
+	char key[HIVE_ID_MAX + 8];
+	json_t *note = NULL;
+	snprintf(key, sizeof(key), "merged/%s", plan->merged_into);
+	int error = ledger_note_get(hive->ledger, hive->source, key, &note);
+	if (error && error != -ENOENT)
+		return error;
+	if (!note)
+		note = json_pack("{s:[]}", "from");
+	json_array_append_new(
+		json_object_get(note, "from"),
+		json_pack("{s:s,s:I}", "case", plan->id, "claims", (json_int_t)plan->n)
+	);
+	error = ledger_note_set(hive->ledger, hive->source, key, note);
+	json_decref(note);
+	return error;
+}
+
+static void merge_forget(const struct hive_plan *plan)
+{
+	struct thehive *hive = plan->hive;
+	char key[HIVE_ID_MAX + 8];
+	json_t *note = NULL;
+	if (plan->gone || !plan->judgement.closed)
+		return;
+	snprintf(key, sizeof(key), "merged/%s", plan->id);
+	if (ledger_note_get(hive->ledger, hive->source, key, &note) == 0)
+		ledger_note_set(hive->ledger, hive->source, key, NULL);
 	json_decref(note);
 }
 
 // --- the submission
 
-static void submission_free(struct hive_submission *s)
+void hive_plans_forget(struct thehive *hive)
 {
-	if (s->hive)
-		LIST_REMOVE(s, link);
-	json_decref(s->old);
-	json_decref(s->refused);
-	json_decref(s->held);
-	free(s);
-}
-
-void hive_submissions_forget(struct thehive *hive)
-{
-	struct hive_submission *s;
-	while ((s = LIST_FIRST(&hive->submissions))) {
-		LIST_REMOVE(s, link);
-		s->hive = NULL; // its `done` frees it
+	struct hive_plan *plan;
+	while ((plan = LIST_FIRST(&hive->plans))) {
+		LIST_REMOVE(plan, link);
+		plan->hive = NULL; // its `done` frees it
 	}
 }
+
+static void plan_end(struct hive_plan *plan, int error)
+{
+	struct thehive *hive = plan->hive;
+	char id[HIVE_ID_MAX], into[HIVE_ID_MAX];
+	memcpy(id, plan->id, sizeof(id));
+	memcpy(into, plan->merged_into, sizeof(into));
+	if (!error) {
+		note_write(plan);
+		merge_forget(plan);
+	}
+	bool moved = !error && plan->gone && into[0] && plan->n > 0;
+	hive_plan_free(plan);
+	hive_case_written(hive, id, error);
+	if (moved)
+		hive_case_hint(hive, into);
+}
+
+static void result_take(struct hive_plan *plan, size_t item, const struct submit_result *result)
+{
+	if (plan->sources[item] == SIZE_MAX)
+		return;
+	const struct hive_finding *finding = &plan->findings.list[plan->sources[item]];
+	switch (result->code) {
+	case SUBMIT_PROTECTED:
+	case SUBMIT_BRAKE:
+	case SUBMIT_FULL:
+		hive_refusal_add(plan->refused, finding->id, finding->data, result->message);
+		break;
+	case SUBMIT_HELD:
+		hive_held_add(plan->held, finding->id);
+		break;
+	default:
+		break;
+	}
+}
+
+static void slice_submit(struct hive_plan *plan);
 
 static void submitted(
 	void *ctx,
@@ -549,90 +207,29 @@ static void submitted(
 )
 {
 	(void)revision;
-	struct hive_submission *s = ctx;
-	struct thehive *hive = s->hive;
-	for (size_t i = 0; hive && !error && i < n && i < s->n; i++) {
-		const struct submitted *item = &s->items[i];
-		if (!item->observable[0])
-			continue;
-		switch (results[i].code) {
-		case SUBMIT_PROTECTED:
-		case SUBMIT_BRAKE:
-		case SUBMIT_FULL:
-			refusal_add(s->refused, item->observable, item->data, results[i].message);
-			break;
-		case SUBMIT_HELD:
-			if (!array_has(s->held, item->observable))
-				json_array_append_new(s->held, json_string(item->observable));
-			break;
-		default:
-			break;
-		}
-	}
-	if (hive && !error)
-		note_write(s);
-	if (hive)
-		hive_case_written(hive, s->id, error);
-	submission_free(s);
-}
-
-static struct hive_submission *submission_make(const struct plan *plan)
-{
-	const struct hive_read *read = plan->read;
-	struct hive_submission *s = calloc(1, sizeof(*s) + plan->n * sizeof(s->items[0]));
-	if (!s)
-		return NULL;
-	s->hive = read->hive;
-	snprintf(s->id, sizeof(s->id), "%s", read->of->id);
-	snprintf(s->number, sizeof(s->number), "%s", read->judgement.number);
-	snprintf(s->title, sizeof(s->title), "%s", read->judgement.title);
-	if (read->judgement.verdict == HIVE_UNCLEAR)
-		snprintf(s->why, sizeof(s->why), "%s", read->judgement.why);
-	s->old = json_incref(plan->old);
-	s->refused = json_incref(plan->refused);
-	s->n_own = json_array_size(plan->refused);
-	s->held = json_incref(plan->held);
-	s->n = plan->n;
-	for (size_t i = 0; i < plan->n; i++) {
-		if (plan->findings[i] == SIZE_MAX)
-			continue;
-		const struct hive_finding *f = &read->findings.list[plan->findings[i]];
-		memcpy(s->items[i].observable, f->id, sizeof(f->id));
-		memcpy(s->items[i].data, f->data, sizeof(f->data));
-	}
-	LIST_INSERT_HEAD(&read->hive->submissions, s, link);
-	return s;
-}
-
-static void plan_submit(struct plan *plan)
-{
-	struct thehive *hive = plan->read->hive;
-	struct hive_submission *s = submission_make(plan);
-	if (!s)
-		return;
-	if (plan->n == 0) { // an unchanged judgement writes nothing
-		note_write(s);
-		submission_free(s);
+	struct hive_plan *plan = ctx;
+	if (!plan->hive) {
+		hive_plan_free(plan);
 		return;
 	}
+	for (size_t i = 0; !error && i < n && i < plan->slice; i++)
+		result_take(plan, plan->at + i, &results[i]);
+	plan->at += plan->slice;
+	if (error || plan->at == plan->n)
+		plan_end(plan, error);
+	else
+		slice_submit(plan);
+}
+
+static void slice_submit(struct hive_plan *plan)
+{
+	plan->slice = plan->n - plan->at < SLICE ? plan->n - plan->at : SLICE;
 	const struct submit submit = {
-		.items = plan->items,
-		.n = plan->n,
-		.actor = {.name = hive->source},
+		.items = plan->items + plan->at,
+		.n = plan->slice,
+		.actor = {.name = plan->hive->source},
 	};
-	plan->read->of->writing = true;
-	ledger_submit(hive->ledger, &submit, submitted, s);
-}
-
-static void plan_fini(struct plan *plan)
-{
-	free(plan->haves.list);
-	free(plan->items);
-	free(plan->refs);
-	free(plan->findings);
-	json_decref(plan->old);
-	json_decref(plan->refused);
-	json_decref(plan->held);
+	ledger_submit(plan->hive->ledger, &submit, submitted, plan);
 }
 
 static void known_update(const struct hive_read *read)
@@ -646,39 +243,34 @@ static void known_update(const struct hive_read *read)
 	);
 }
 
+// Whether TheHive 5 tells merged cases as deleted is not known: there the merge may come yet.
+static bool gone_settled(const struct hive_read *read)
+{
+	return read->may_withdraw || read->of->merged_into[0]
+		|| (read->of->deleted && read->hive->rules.version.major < 5);
+}
+
 void hive_apply(struct hive_read *read)
 {
 	struct thehive *hive = read->hive;
 	if (read->gone && !gone_settled(read))
 		return; // the later reading tells
-	findings_sort(&read->findings);
-	char key[HIVE_ID_MAX + 8], cause[HIVE_WHY_MAX];
-	struct plan plan = {.read = read, .refused = json_array(), .held = json_array()};
-	snprintf(key, sizeof(key), "case/%s", read->of->id);
-	int error = haves_find(hive, read->of->id, &plan.haves);
-	if (!error)
-		error = plan_room(&plan);
-	if (!error) {
-		error = ledger_note_get(hive->ledger, hive->source, key, &plan.old);
-		if (error == -ENOENT)
-			error = 0;
-	}
+	struct hive_plan *plan = NULL;
+	int error = hive_plan_make(read, &plan);
+	if (!error && plan->gone && plan->merged_into[0] && plan->n > 0)
+		error = merge_note(plan);
 	if (error) {
 		log_error("%s: case %s: %s", hive->source, read->of->id, strerror(-error));
-		plan_fini(&plan);
+		hive_plan_free(plan);
 		return;
 	}
-	if (read->gone) {
-		plan_gone(&plan, cause);
-	} else if (read->judgement.verdict == HIVE_DENY) {
-		plan_deny(&plan);
-	} else if (read->judgement.verdict == HIVE_UNCLEAR) {
-		json_t *held = json_object_get(plan.old, "held");
-		json_array_extend(plan.held, held);
-	} else {
-		plan_end_all(&plan, SUBMIT_END, read->judgement.why);
-	}
 	known_update(read);
-	plan_submit(&plan);
-	plan_fini(&plan);
+	if (plan->n == 0) { // an unchanged judgement writes nothing
+		note_write(plan);
+		merge_forget(plan);
+		hive_plan_free(plan);
+		return;
+	}
+	read->of->writing = true;
+	slice_submit(plan);
 }

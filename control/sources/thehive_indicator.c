@@ -145,6 +145,23 @@ static bool has_port(const char *data)
 	return strchr(data, ':') == colon || (colon > data && colon[-1] == ']');
 }
 
+// The domain of an e-mail address: what is sent to it, to whichever of its servers.
+static int mail_parse(const char *data, struct hive_indicators *found, const char **ret_reason)
+{
+	const char *at = strrchr(data, '@');
+	size_t len = at ? strcspn(at + 1, " \t\r\n>") : 0;
+	struct indicator_error error;
+	if (len == 0)
+		return refuse(ret_reason, "is no e-mail address");
+	if (indicator_parse(at + 1, len, &found->list[0], &error) < 0)
+		return refuse(ret_reason, error.reason);
+	if (found->list[0].kind != INDICATOR_NAME)
+		return refuse(ret_reason, "an e-mail address without a domain");
+	found->list[0].subtree = 1;
+	found->n = 1;
+	return 0;
+}
+
 static int plain_parse(const char *data, struct hive_indicators *found, const char **ret_reason)
 {
 	struct indicator_error error;
@@ -172,7 +189,9 @@ int hive_indicators_parse(
 	int failed;
 	if (strlen(data) >= DATA_MAX)
 		return refuse(ret_reason, "too long to be an indicator");
-	if (is_url(data)) {
+	if (strcasecmp(type, "mail") == 0) {
+		failed = mail_parse(data, &found, ret_reason);
+	} else if (is_url(data)) {
 		failed = url_parse(data, &found, ret_reason);
 	} else if (strcasecmp(type, "url") == 0) {
 		failed = bare_url_parse(data, &found, ret_reason);

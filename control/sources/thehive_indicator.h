@@ -6,6 +6,7 @@
 //   ip, other, custom types  addresses, networks, ranges ("192.0.2.0-192.0.2.31"), port entries,
 //                            URLs, names
 //   domain                   *.name            fqdn, hostname   the name
+//   mail                     *.domain of an e-mail address
 //   url                      its host, an address or a name; with a path that means something: the
 //                            host, to be held
 //

@@ -59,8 +59,8 @@ struct hive_known {
 };
 
 // Outlives the source: the ledger may commit after it.
-struct hive_submission;
-LIST_HEAD(hive_submissions, hive_submission);
+struct hive_plan;
+LIST_HEAD(hive_plans, hive_plan);
 
 struct hive_read;
 LIST_HEAD(hive_reads, hive_read);
@@ -131,7 +131,7 @@ struct thehive {
 	struct hive_reads reads;
 	unsigned n_reading; // on the prompt client
 	struct hive_known *known;
-	struct hive_submissions submissions;
+	struct hive_plans plans;
 	uint64_t merges[HIVE_MERGES_MAX]; // requests of merges, the oldest goes
 	unsigned n_merges;
 
@@ -204,15 +204,19 @@ void hive_read_start(
 );
 void hive_read_free(struct hive_read *);
 
-// --- thehive_apply.c
+// --- thehive_plan.c
 
 // Observables of the case with claims that `read` does not have, into read->missing. -ENOMEM.
 int hive_missing_find(struct hive_read *);
+// ret_one: an observable with a claim, "" for none; may be NULL.
+bool hive_case_claimed(struct thehive *, const char *case_id, char ret_one[HIVE_ID_MAX]);
+bool hive_case_concerns(struct thehive *, const char *case_id); // has claims, or refusals
+
+// --- thehive_apply.c
+
 // Writes what the reading means. What is written is told to the ledger only where it differs.
 void hive_apply(struct hive_read *);
-bool hive_case_claimed(struct thehive *, const char *case_id);
-bool hive_case_concerns(struct thehive *, const char *case_id); // has claims, or refusals
-void hive_submissions_forget(struct thehive *);
+void hive_plans_forget(struct thehive *);
 
 // --- thehive_list.c
 

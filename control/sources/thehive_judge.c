@@ -113,7 +113,8 @@ static bool text_is(const char *text, size_t len, const char *word)
 	return strlen(word) == len && strncasecmp(text, word, len) == 0;
 }
 
-// A word of the value map, or one of the three that are always known.
+// A word of the value map, or one of the three that are always known. Leaves `response` where it is
+// none.
 static bool
 word_find(const struct conf_thehive *conf, const char *text, size_t len, struct response *response)
 {
@@ -135,9 +136,11 @@ word_find(const struct conf_thehive *conf, const char *text, size_t len, struct 
 	for (size_t i = 0; i < 3 && !action; i++)
 		if (text_is(text, len, known[i].word))
 			action = known[i].action;
+	if (!action)
+		return false;
 	response->kind = action == CONF_ACTION_NONE ? RESPONSE_NONE : RESPONSE_ACTION;
 	response->action = action == CONF_ACTION_MONITOR ? CLAIM_MONITOR : CLAIM_ENFORCE;
-	return action != 0;
+	return true;
 }
 
 // "enforce", "enforce 7d", "monitor:4h", a word of the map.
@@ -202,19 +205,39 @@ static bool response_same(const struct response *a, const struct response *b)
 	return a->kind == b->kind && a->action == b->action && a->duration == b->duration;
 }
 
+// What follows the prefix in one of our tags; NULL: it is none.
+static const char *tag_word(const struct conf_thehive *conf, const json_t *tag)
+{
+	size_t prefix = strlen(conf->response_tag);
+	const char *text = json_string_value(tag);
+	if (!text || strncasecmp(text, conf->response_tag, prefix) != 0 || text[prefix] != ':')
+		return NULL;
+	return text + prefix + 1;
+}
+
+// Tags of observables say other things too (the gateway's own do): only an action's word counts.
+static bool word_known(const struct conf_thehive *conf, const char *text)
+{
+	struct response response;
+	size_t len = strlen(text);
+	return word_find(conf, text, len, &response)
+		|| word_find(conf, text, strcspn(text, " \t:"), &response);
+}
+
 // All tags of the prefix must agree; "none" holds over others.
-static struct response response_by_tag(const struct conf_thehive *conf, const json_t *body)
+static struct response
+response_by_tag(const struct conf_thehive *conf, const json_t *body, bool observable)
 {
 	struct response found = {.kind = RESPONSE_UNSET};
-	size_t prefix = strlen(conf->response_tag), i;
+	size_t i;
 	json_t *tag;
 	json_array_foreach(json_object_get(body, "tags"), i, tag)
 	{
-		const char *text = json_string_value(tag);
-		if (!text || strncasecmp(text, conf->response_tag, prefix) != 0
-		    || text[prefix] != ':')
+		const char *word = tag_word(conf, tag);
+		if (!word || strcasecmp(word, HIVE_FALSE_POSITIVE) == 0
+		    || (observable && !word_known(conf, word)))
 			continue;
-		struct response one = response_parse(conf, text + prefix + 1);
+		struct response one = response_parse(conf, word);
 		if (one.kind == RESPONSE_NONE)
 			return one;
 		if (found.kind != RESPONSE_UNSET && !response_same(&found, &one)) {
@@ -233,16 +256,24 @@ static struct response response_find(const struct conf_thehive *conf, const json
 	if (conf->response_field && *conf->response_field)
 		field = response_by_field(conf, body);
 	if (conf->response_tag && *conf->response_tag)
-		tag = response_by_tag(conf, body);
+		tag = response_by_tag(conf, body, false);
 	return tag.kind == RESPONSE_NONE || field.kind == RESPONSE_UNSET ? tag : field;
 }
 
 // --- the case
 
 struct closing {
-	bool closed, true_positive;
+	bool closed, true_positive, false_positive;
 	const char *status;
 };
+
+static bool status_among(char *const *list, size_t n, const char *status)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], status) == 0)
+			return true;
+	return false;
+}
 
 static int closing_of(const struct hive_rules *rules, const json_t *body, struct closing *ret)
 {
@@ -258,6 +289,8 @@ static int closing_of(const struct hive_rules *rules, const json_t *body, struct
 			&& strcmp(resolution, "TruePositive") == 0;
 		if (strcmp(status, "Resolved") == 0 && *resolution)
 			closing.status = resolution;
+		closing.false_positive = strcmp(status, "Resolved") == 0
+			&& strcmp(resolution, "FalsePositive") == 0;
 		*ret = closing;
 		return 0;
 	}
@@ -267,23 +300,28 @@ static int closing_of(const struct hive_rules *rules, const json_t *body, struct
 	if (*extended)
 		closing.status = extended;
 	closing.closed = strcmp(stage, "Closed") == 0;
-	for (size_t i = 0; closing.closed && i < rules->conf->n_true_positive; i++)
-		if (strcmp(rules->conf->true_positive[i], closing.status) == 0)
-			closing.true_positive = true;
+	const struct conf_thehive *conf = rules->conf;
+	closing.true_positive = closing.closed
+		&& status_among(conf->true_positive, conf->n_true_positive, closing.status);
+	closing.false_positive = closing.closed
+		&& status_among(conf->false_positive, conf->n_false_positive, closing.status);
 	*ret = closing;
 	return 0;
 }
 
-// From the closing on; without its time, from the last change.
-static int64_t until_of(const json_t *body, int64_t duration)
+// Without its time, that of the last change.
+static int64_t closed_at(const json_t *body)
 {
-	if (duration == 0)
-		return UNTIL_FOREVER;
 	int64_t closed_ms = number_of(body, "endDate", NULL);
 	if (closed_ms <= 0)
 		closed_ms = number_of(body, "_updatedAt", "updatedAt");
-	int64_t until = closed_ms / 1000 + duration;
-	return until > UNTIL_MAX ? UNTIL_FOREVER : until;
+	return closed_ms / 1000;
+}
+
+static int64_t until_of(const struct hive_judgement *judgement, int64_t duration)
+{
+	int64_t until = judgement->closed_at + duration;
+	return duration == 0 || until > UNTIL_MAX ? UNTIL_FOREVER : until;
 }
 
 static void verdict_take(
@@ -293,8 +331,14 @@ static void verdict_take(
 	struct hive_judgement *judgement
 )
 {
+	judgement->closed = closing->closed;
+	judgement->closed_at = closed_at(body);
 	if (!closing->true_positive) {
 		judgement->verdict = HIVE_OPEN;
+		judgement->false_positive = closing->false_positive;
+		if (closing->false_positive)
+			judgement->immune_until
+				= until_of(judgement, (int64_t)rules->conf->immunity_days * 86400);
 		snprintf(
 			judgement->why,
 			sizeof(judgement->why),
@@ -306,11 +350,12 @@ static void verdict_take(
 	}
 	struct response response = response_find(rules->conf, body);
 	judgement->action = response.action;
-	judgement->until = until_of(body, response.duration);
+	judgement->until = until_of(judgement, response.duration);
 	switch (response.kind) {
 	case RESPONSE_UNSET:
 	case RESPONSE_NONE:
 		judgement->verdict = HIVE_NONE;
+		judgement->by_observable = response.kind == RESPONSE_UNSET;
 		snprintf(
 			judgement->why,
 			sizeof(judgement->why),
@@ -397,31 +442,101 @@ static struct hive_finding *finding_add(struct hive_findings *findings)
 	return finding;
 }
 
-static bool type_counts(const struct conf_thehive *conf, const char *type)
+bool hive_observables_count(const struct hive_judgement *judgement, int64_t now)
 {
+	return judgement->verdict == HIVE_DENY
+		|| (judgement->verdict == HIVE_NONE && judgement->by_observable)
+		|| judgement->immune_until > now;
+}
+
+// As which of the known types its data is read; NULL: the type does not count.
+static const char *type_read(const struct conf_thehive *conf, const char *type)
+{
+	for (size_t i = 0; i < conf->n_types; i++)
+		if (strcasecmp(conf->types[i].type, type) == 0)
+			return conf->types[i].as;
 	for (size_t i = 0; i < conf->n_data_types; i++)
 		if (strcasecmp(conf->data_types[i], type) == 0)
+			return conf->data_types[i];
+	return NULL;
+}
+
+static bool marked_false(const struct conf_thehive *conf, const json_t *body)
+{
+	size_t i;
+	json_t *tag;
+	json_array_foreach(json_object_get(body, "tags"), i, tag)
+	{
+		const char *word = conf->response_tag ? tag_word(conf, tag) : NULL;
+		if (word && strcasecmp(word, HIVE_FALSE_POSITIVE) == 0)
 			return true;
+	}
 	return false;
 }
 
-// HIVE_CLAIM where its indicators are to be looked at.
+// What the observable's own tag says, into the finding. HIVE_CLAIM: it is denied.
+static enum hive_finding_kind own_response(
+	const struct hive_rules *rules,
+	const struct hive_judgement *judgement,
+	const json_t *body,
+	struct hive_finding *finding
+)
+{
+	struct response own = {.kind = RESPONSE_UNSET};
+	if (rules->conf->response_tag && *rules->conf->response_tag)
+		own = response_by_tag(rules->conf, body, true);
+	finding->action = judgement->action;
+	finding->until = judgement->until;
+	switch (own.kind) {
+	case RESPONSE_ACTION:
+		finding->action = own.action;
+		finding->until = until_of(judgement, own.duration);
+		return HIVE_CLAIM;
+	case RESPONSE_NONE:
+		snprintf(finding->why, HIVE_WHY_MAX, "its own tag says none");
+		return HIVE_IGNORED;
+	case RESPONSE_UNKNOWN:
+		snprintf(
+			finding->why,
+			HIVE_WHY_MAX,
+			"its tag \"%s\" is not clear: write it as enforce, monitor:4h or none",
+			own.text
+		);
+		return HIVE_REFUSED;
+	case RESPONSE_UNSET:
+		break;
+	}
+	if (judgement->verdict == HIVE_DENY)
+		return HIVE_CLAIM;
+	snprintf(finding->why, HIVE_WHY_MAX, "the case has no response action");
+	return HIVE_IGNORED;
+}
+
+// HIVE_CLAIM, HIVE_IMMUNE: its indicators are to be looked at.
 static enum hive_finding_kind observable_gate(
 	const struct hive_rules *rules,
 	const struct hive_judgement *judgement,
 	const json_t *body,
-	char why[HIVE_WHY_MAX]
+	struct hive_finding *finding
 )
 {
 	const char *type = text_of(body, "dataType", NULL);
+	char *why = finding->why;
+	if (!type_read(rules->conf, type)) {
+		snprintf(why, HIVE_WHY_MAX, "its type %.40s does not count", type);
+		return HIVE_IGNORED;
+	}
+	if (judgement->false_positive) {
+		snprintf(why, HIVE_WHY_MAX, "the case is closed as a false positive");
+		return marked_false(rules->conf, body) ? HIVE_IMMUNE : HIVE_IGNORED;
+	}
 	if (!json_is_true(json_object_get(body, "ioc"))) {
 		snprintf(why, HIVE_WHY_MAX, "it is not marked as IOC");
 		return HIVE_IGNORED;
 	}
-	if (!type_counts(rules->conf, type)) {
-		snprintf(why, HIVE_WHY_MAX, "its type %.40s does not count", type);
-		return HIVE_IGNORED;
-	}
+	enum hive_finding_kind own = own_response(rules, judgement, body, finding);
+	if (own != HIVE_CLAIM)
+		return own;
 	int pap = stricter(judgement->pap, pap_of(body, judgement->pap));
 	if (pap > rules->conf->max_pap) {
 		snprintf(
@@ -452,9 +567,34 @@ static int finding_single(
 	return 0;
 }
 
+// One address, or one name: for "domain" the name alone.
+static int immunity_find(
+	struct hive_findings *findings,
+	const struct hive_finding *model,
+	const struct hive_indicators *found
+)
+{
+	struct hive_finding one = *model;
+	one.indicator = found->list[0];
+	struct indicator *n = &one.indicator;
+	if (n->kind == INDICATOR_NAME)
+		n->subtree = 0;
+	bool host = n->kind == INDICATOR_NAME
+		|| (n->kind == INDICATOR_NET && n->prefix_len == (n->family == 4 ? 32 : 128));
+	if (found->n != 1 || found->hold || !host)
+		return finding_single(
+			findings,
+			model,
+			HIVE_REFUSED,
+			"only single addresses and names can be immune"
+		);
+	return finding_single(findings, &one, HIVE_IMMUNE, "");
+}
+
 static int indicators_find(
 	struct hive_findings *findings,
 	const struct hive_finding *model,
+	enum hive_finding_kind kind,
 	const char *type,
 	const char *data
 )
@@ -463,6 +603,8 @@ static int indicators_find(
 	const char *reason = "";
 	if (hive_indicators_parse(type, data, &found, &reason) < 0)
 		return finding_single(findings, model, HIVE_REFUSED, reason);
+	if (kind == HIVE_IMMUNE)
+		return immunity_find(findings, model, &found);
 	for (size_t i = 0; i < found.n; i++) {
 		struct hive_finding one = *model;
 		one.indicator = found.list[i];
@@ -497,9 +639,11 @@ int hive_observable_judge(
 	struct hive_finding model = {.tlp = stricter(judgement->tlp, tlp_of(rules, body))};
 	memcpy(model.id, id, strlen(id) + 1);
 	words_take(model.data, sizeof(model.data), data);
-	char why[HIVE_WHY_MAX];
-	enum hive_finding_kind gate = observable_gate(rules, judgement, body, why);
-	if (gate != HIVE_CLAIM)
+	enum hive_finding_kind gate = observable_gate(rules, judgement, body, &model);
+	if (gate != HIVE_CLAIM && gate != HIVE_IMMUNE) {
+		char why[HIVE_WHY_MAX];
+		memcpy(why, model.why, sizeof(why));
 		return finding_single(findings, &model, gate, why);
-	return indicators_find(findings, &model, type, data);
+	}
+	return indicators_find(findings, &model, gate, type_read(rules->conf, type), data);
 }

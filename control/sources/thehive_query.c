@@ -73,7 +73,10 @@ static char *body(const struct hive_rules *rules, bool cases, json_t *steps)
 
 char *hive_query_observables(const struct hive_rules *rules, const char *case_id, size_t from)
 {
-	json_t *types = words(rules->conf->data_types, rules->conf->n_data_types);
+	const struct conf_thehive *conf = rules->conf;
+	json_t *types = words(conf->data_types, conf->n_data_types);
+	for (size_t i = 0; i < conf->n_types; i++)
+		json_array_append_new(types, json_string(conf->types[i].type));
 	return body(
 		rules,
 		false,
@@ -88,6 +91,29 @@ char *hive_query_observables(const struct hive_rules *rules, const char *case_id
 			filter(one_of("dataType", types)),
 			sorted("_createdAt"),
 			page(from, HIVE_OBSERVABLES_PAGE)
+		)
+	);
+}
+
+char *hive_query_parent(const struct hive_rules *rules, const char *observable)
+{
+	return body(
+		rules,
+		true,
+		json_pack(
+			"[{s:s,s:s},{s:s},{s:s,s:i,s:i}]",
+			"_name",
+			"getObservable",
+			"idOrName",
+			observable,
+			"_name",
+			"case",
+			"_name",
+			"page",
+			"from",
+			0,
+			"to",
+			1
 		)
 	);
 }

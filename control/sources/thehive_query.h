@@ -18,6 +18,8 @@
 
 // All observables of a case of the types that count, IOC or not.
 char *hive_query_observables(const struct hive_rules *, const char *case_id, size_t from);
+// The case of an observable.
+char *hive_query_parent(const struct hive_rules *, const char *observable);
 // The one that changed last (cases), or was made last (observables).
 char *hive_query_newest(const struct hive_rules *, bool cases);
 // Cases changed since, oldest change first.

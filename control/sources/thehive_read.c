@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define V4_TOTAL_MAX 1000 // TheHive 4 counts no further
 
 static void case_come(void *ctx, const struct http_answer *answer);
 static void page_come(void *ctx, const struct http_answer *answer);
+static void parent_come(void *ctx, const struct http_answer *answer);
 static void observable_come(void *ctx, const struct http_answer *answer);
 
 void hive_read_free(struct hive_read *read)
@@ -201,7 +203,7 @@ static void page_come(void *ctx, const struct http_answer *answer)
 	} else {
 		hive_well(read->hive);
 		long total = hive_answer_total(answer);
-		if (read->have_case && read->judgement.verdict == HIVE_DENY) {
+		if (read->have_case && hive_observables_count(&read->judgement, time(NULL))) {
 			page_take(read, page, total);
 		} else if (!read->have_case && !read->gone) {
 			read->early = json_incref(page);
@@ -223,12 +225,48 @@ static void case_take(struct hive_read *read, const json_t *body)
 		return;
 	}
 	read->have_case = true;
-	if (read->judgement.verdict != HIVE_DENY)
+	if (!hive_observables_count(&read->judgement, time(NULL)))
 		return;
 	if (read->early)
 		page_take(read, read->early, read->early_total);
 	else if (read->pending == 0)
 		page_ask(read);
+}
+
+// A case that is gone may have become part of another: its observables keep their ids, and say
+// where they are now. That needs no webhook.
+static void parent_ask(struct hive_read *read)
+{
+	char observable[HIVE_ID_MAX];
+	if (!hive_case_claimed(read->hive, read->of->id, observable) || !hive_id_valid(observable))
+		return;
+	char *body = hive_query_parent(&read->hive->rules, observable);
+	if (body)
+		ask(read, "POST", "/api/v1/query?name=stanch-parent", body, parent_come);
+	else
+		read_fail(read, strerror(ENOMEM));
+	free(body);
+}
+
+static void parent_come(void *ctx, const struct http_answer *answer)
+{
+	struct hive_read *read = ctx;
+	struct hive_case *of = read->of;
+	read->pending--;
+	struct hive_judgement judgement;
+	const char *reason = NULL;
+	json_t *page = hive_answer_missing(answer)
+		? json_array()
+		: hive_answer_json(read->hive, "parent of an observable", answer);
+	const json_t *one = json_array_get(page, 0);
+	if (!page)
+		read->failed = true;
+	else if (one && hive_case_judge(&read->hive->rules, one, NULL, &judgement, &reason) < 0)
+		read_fail(read, reason);
+	else if (one && strcmp(judgement.id, of->id) != 0)
+		memcpy(of->merged_into, judgement.id, sizeof(of->merged_into));
+	json_decref(page);
+	read_go_on(read);
 }
 
 static void case_come(void *ctx, const struct http_answer *answer)
@@ -238,6 +276,7 @@ static void case_come(void *ctx, const struct http_answer *answer)
 	if (hive_answer_missing(answer)) {
 		hive_well(read->hive);
 		read->gone = true;
+		parent_ask(read);
 		read_go_on(read);
 		return;
 	}

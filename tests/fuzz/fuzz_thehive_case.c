@@ -16,7 +16,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char status[] = "TruePositive", field[] = "stanch-action", tag[] = "stanch";
-static char types[6][16] = {"ip", "domain", "fqdn", "hostname", "url", "other"};
+static char types[7][16] = {"ip", "domain", "fqdn", "hostname", "url", "other", "mail"};
+static char benign[] = "FalsePositive";
 
 static void indicator_check(const struct indicator *n)
 {
@@ -30,7 +31,7 @@ static void indicator_check(const struct indicator *n)
 
 static void data_check(const char *text)
 {
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < 7; i++) {
 		struct hive_indicators found = {0};
 		const char *reason = NULL;
 		if (hive_indicators_parse(types[i], text, &found, &reason) < 0) {
@@ -53,9 +54,9 @@ static void findings_check(const struct hive_findings *findings, size_t from)
 		const struct hive_finding *f = &findings->list[i];
 		if (!hive_id_valid(f->id) || f->tlp < -1 || f->tlp > 4)
 			abort();
-		if (f->kind != HIVE_CLAIM && !f->why[0])
+		if (f->kind != HIVE_CLAIM && f->kind != HIVE_IMMUNE && !f->why[0])
 			abort();
-		if (f->kind == HIVE_CLAIM || f->kind == HIVE_HELD)
+		if (f->kind == HIVE_CLAIM || f->kind == HIVE_HELD || f->kind == HIVE_IMMUNE)
 			indicator_check(&f->indicator);
 	}
 }
@@ -91,8 +92,8 @@ static void case_check(const struct hive_rules *rules, const json_t *body)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct hive_version versions[] = {{4, 1}, {5, 1}, {5, 2}};
-	char *statuses[] = {status}, *data_types[6];
-	for (size_t i = 0; i < 6; i++)
+	char *statuses[] = {status}, *falses[] = {benign}, *data_types[7];
+	for (size_t i = 0; i < 7; i++)
 		data_types[i] = types[i];
 	const struct conf_thehive conf = {
 		.true_positive = statuses,
@@ -101,7 +102,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.response_tag = tag,
 		.max_pap = 2,
 		.data_types = data_types,
-		.n_data_types = 6,
+		.n_data_types = 7,
+		.false_positive = falses,
+		.n_false_positive = 1,
+		.immunity_days = 30,
 	};
 	json_t *body = json_loadb((const char *)data, size, 0, NULL);
 	if (json_is_array(body)) {

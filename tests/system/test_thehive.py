@@ -340,21 +340,94 @@ class TheHiveSource(unittest.TestCase):
         lab.wait_live("203.0.113.7")
         self.assertEqual(lab.audit("claim.end"), [])
 
-    @both
-    def test_a_merged_case_orphans(self, version):
-        lab, hive = self.lab(version)
-        hive.set(merge_deletes=version == 5)  # whether 5 tells it so is not known: both must hold
+    def merged(self, lab, hive, told):
+        """A case that denies is merged into an open one: its claim is there now, as an orphan."""
         case, _ = lab.denied_case()
         other = hive.case_create("Other")
         lab.wait_live("203.0.113.7")
         lab.settled()
+        if not told:
+            hive.set(hook_lose=-1)
         new = hive.merge(case, other)
-        wait_for("an orphan", lambda: lab.claims()["203.0.113.7"]["state"] == "orphaned")
+        if not told:
+            lab.stop()
+            lab.start()
+        claim = wait_for("the claim in the new case", lambda: next((
+            c for c in lab.claims().values() if c["ref"].startswith(f"soc/{new}/")), None))
+        self.assertEqual(claim["state"], "orphaned")
         lab.settled()
-        self.assertIn("merged", lab.audit("claim.orphan")[0]["detail"]["cause"])
-        hive.close(new)  # the verdict on the new case is a claim of its own
-        wait_for("the new case's claim", lambda: any(
-            c["ref"].startswith(f"soc/{new}/") for c in lab.claims().values()))
+        self.assertEqual(list(lab.claims()), ["203.0.113.7"])  # an open case: it stays so
+        self.assertEqual(lab.audit("claim.end"), [])
+        moved = lab.audit("claim.move")
+        self.assertEqual(len(moved), 1, moved)
+        self.assertIn(f"merged into {new}", moved[0]["detail"]["cause"])
+        hive.set(hook_lose=0)
+        return new
+
+    @both
+    def test_a_merged_case_takes_the_claims_along(self, version):
+        for told in (True, False):  # without a webhook the observable tells where it is
+            with self.subTest(told=told):
+                lab, hive = self.lab(version)
+                hive.set(merge_deletes=version == 5)  # whether 5 tells it so is not known
+                new = self.merged(lab, hive, told)
+                hive.patch(new, tags=["x"])
+                lab.settled()
+                self.assertEqual(lab.claims()["203.0.113.7"]["state"], "orphaned")
+                hive.close(new)  # a verdict of its own: the action came along
+                lab.wait_live("203.0.113.7")
+                hive.reopen(new)
+                lab.wait_live()
+                self.end()
+
+    @both
+    def test_a_merged_case_closed_otherwise_ends_them(self, version):
+        lab, hive = self.lab(version)
+        new = self.merged(lab, hive, told=True)
+        hive.close(new, "FalsePositive")
+        lab.wait_live()
+
+    @both
+    def test_a_large_case_is_written_in_slices(self, version):
+        """Nothing is lost between them, also where the gateway dies in the middle."""
+        lab, hive = self.lab(version)
+        case = hive.case_create("Large", field="enforce")
+        all_of_it = {f"198.18.{i // 250}.{i % 250 + 1}" for i in range(1200)}
+        hive.observable_create(case, sorted(all_of_it))
+        hive.close(case)
+        wait_for("all claims", lambda: lab.status()["counts"]["claims"] == 1200)
+        lab.settled()
+        self.assertEqual(set(lab.claims()), all_of_it)
+        hive.reopen(case)
+        wait_for("the first slice", lambda: lab.status()["counts"]["claims"] < 1200)
+        lab.stop(kill=True)
+        lab.start()
+        lab.wait_live()
+        hive.set(hook_lose=-1)
+        hive.close(case)
+        lab.stop(kill=True)
+        lab.start()
+        wait_for("all claims", lambda: lab.status()["counts"]["claims"] == 1200)
+
+    @both
+    def test_an_observables_tag_says_otherwise(self, version):
+        lab, hive = self.lab(version)
+        case, one = lab.denied_case()
+        two = hive.observable_create(case, "203.0.113.8")
+        lab.wait_live("203.0.113.7", "203.0.113.8")
+        hive.observable_patch(one, tags=["stanch:none"])
+        lab.wait_live("203.0.113.8")
+        hive.observable_patch(two, tags=["stanch:monitor:4h"])
+        wait_for("watched only", lambda: lab.claims()["203.0.113.8"]["action"] == "monitor")
+        hive.observable_patch(one, tags=[])
+        lab.wait_live("203.0.113.7", "203.0.113.8")
+        none, three = lab.denied_case("203.0.113.9", field=None)
+        lab.settled()
+        self.assertTrue(lab.live("203.0.113.7", "203.0.113.8"))
+        hive.observable_patch(three, tags=["stanch:enforce"])
+        lab.wait_live("203.0.113.7", "203.0.113.8", "203.0.113.9")
+        hive.patch(none, tags=["stanch:none"])
+        lab.wait_live("203.0.113.7", "203.0.113.8")
 
     @both
     def test_a_restart_catches_up(self, version):

@@ -189,8 +189,10 @@ static void test_meaning(void **state)
 		thehive
 	);
 	assert_refused(twice, "control.thehive[1].name: stands above");
-	snprintf(twice, sizeof(twice), "%s      data_types: [ip, mail]\n", thehive);
+	snprintf(twice, sizeof(twice), "%s      data_types: [ip, hash]\n", thehive);
 	assert_refused(twice, "control.thehive[0].data_types[1]: is none");
+	snprintf(twice, sizeof(twice), "%s      types: [{type: ip_home, as: address}]\n", thehive);
+	assert_refused(twice, "control.thehive[0].types[0].as: is none");
 	snprintf(
 		twice,
 		sizeof(twice),

@@ -151,6 +151,69 @@ static void test_orphan(void **state)
 	ledger_check(f->ledger);
 }
 
+static enum submit_code
+case_move(struct fixture *f, const char *from, const char *to, const char *indicator)
+{
+	struct submit_item item = op_item(SUBMIT_MOVE, "thehive:soc", from, indicator);
+
+	item.to = to;
+	return submit_one(f, item);
+}
+
+static bool claim_last(void *ctx, const struct claim *claim)
+{
+	struct claim *to = ctx;
+	static char ref[64];
+
+	snprintf(ref, sizeof(ref), "%s", claim->ref);
+	*to = *claim;
+	to->ref = ref;
+	return true;
+}
+
+// The entry never notices, whatever becomes of the claim's reference.
+static void test_move(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger_counts counts;
+	struct claim claim = {0};
+	struct revision before;
+	struct entry e;
+
+	put(f, "thehive:soc", "soc/1/1", "198.51.100.1", CLAIM_ENFORCE, UNTIL_FOREVER);
+	before = f->revision;
+	assert_int_equal(case_move(f, "soc/1/1", "soc/2/1", "198.51.100.1"), SUBMIT_OK);
+	assert_int_equal(f->revision.number, before.number);
+	ledger_claims_by_ref(f->ledger, "thehive:soc", "", claim_last, &claim);
+	assert_string_equal(claim.ref, "soc/2/1");
+	assert_int_equal(claim.state, CLAIM_ORPHANED);
+	assert_true(audited(f, "claim.move", "soc/1/1", "soc/2/1"));
+	assert_int_equal(case_move(f, "soc/1/1", "soc/2/1", "198.51.100.1"), SUBMIT_NOT_FOUND);
+	// What the other case has too ends here.
+	put(f, "thehive:soc", "soc/3/1", "198.51.100.1", CLAIM_ENFORCE, UNTIL_FOREVER);
+	assert_int_equal(case_move(f, "soc/2/1", "soc/3/1", "198.51.100.1"), SUBMIT_OK);
+	ledger_counts(f->ledger, &counts);
+	assert_int_equal(counts.claims, 1);
+	assert_int_equal(counts.orphaned, 0);
+	assert_true(entry_is(f, "198.51.100.1", &e));
+	ledger_check(f->ledger);
+	// But not for one that is only held there.
+	struct submit_item held
+		= put_item("thehive:soc", "soc/4/1", "198.51.100.1", CLAIM_ENFORCE, UNTIL_FOREVER);
+	held.claim.state = CLAIM_HELD;
+	held.cause = "a test";
+	assert_int_equal(submit_one(f, held), SUBMIT_HELD);
+	assert_int_equal(case_move(f, "soc/3/1", "soc/4/1", "198.51.100.1"), SUBMIT_OK);
+	ledger_counts(f->ledger, &counts);
+	assert_int_equal(counts.held, 0);
+	assert_int_equal(counts.claims, 1);
+	assert_true(entry_is(f, "198.51.100.1", &e));
+	ledger_check(f->ledger);
+	time_pass(f, 7 * 86400 + 1); // an orphan like others
+	assert_false(entry_is(f, "198.51.100.1", &e));
+	ledger_check(f->ledger);
+}
+
 static void test_late(void **state)
 {
 	struct fixture *f = *state;
@@ -600,15 +663,25 @@ static void test_reader_thread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_new),	       T(test_two_cases),
-		T(test_actions),       T(test_orphan),
-		T(test_late),	       T(test_expiry_timer),
-		T(test_clock_step),    T(test_clock_at_start),
-		T(test_change_log),    T(test_change_log_whole),
-		T(test_group),	       T(test_group_failure),
-		T(test_notes),	       T(test_sources),
-		T(test_claims_of),     T(test_by_ref),
-		T(test_one_daemon),    T(test_reader),
+		T(test_new),
+		T(test_two_cases),
+		T(test_actions),
+		T(test_orphan),
+		T(test_move),
+		T(test_late),
+		T(test_expiry_timer),
+		T(test_clock_step),
+		T(test_clock_at_start),
+		T(test_change_log),
+		T(test_change_log_whole),
+		T(test_group),
+		T(test_group_failure),
+		T(test_notes),
+		T(test_sources),
+		T(test_claims_of),
+		T(test_by_ref),
+		T(test_one_daemon),
+		T(test_reader),
 		T(test_reader_thread),
 	};
 

@@ -17,6 +17,9 @@ static char *true_positive[] = {statuses[0], statuses[1]};
 static char types[6][16] = {"ip", "domain", "fqdn", "hostname", "url", "cidr"};
 static char *data_types[] = {types[0], types[1], types[2], types[3], types[4], types[5]};
 static char field[] = "stanch-action", tag[] = "stanch", word[] = "block for a week";
+static char benign[] = "FalsePositive", *false_positive[] = {benign};
+static char home[] = "ip_home", zone[] = "zone", mail[] = "mail";
+static struct conf_type own_types[] = {{home, types[0]}, {zone, types[1]}};
 static struct conf_response responses[] = {
 	{.value = word, .action = CONF_ACTION_ENFORCE, .duration_s = 604800},
 };
@@ -30,6 +33,11 @@ static struct conf_thehive conf = {
 	.max_pap = 2,
 	.data_types = data_types,
 	.n_data_types = 6,
+	.types = own_types,
+	.n_types = 2,
+	.false_positive = false_positive,
+	.n_false_positive = 1,
+	.immunity_days = 30,
 };
 
 static struct hive_rules rules_of(const char *version)
@@ -438,7 +446,7 @@ kind_is(const char *version, const char *more, const char *observable, enum hive
 			findings.list[0].kind,
 			kind
 		);
-	if (kind != HIVE_CLAIM)
+	if (kind != HIVE_CLAIM && kind != HIVE_IMMUNE)
 		assert_true(findings.list[0].why[0]);
 	hive_findings_fini(&findings);
 }
@@ -472,6 +480,118 @@ static void which_observables_count(void **state)
 		json_decref(body);
 		hive_findings_fini(&findings);
 	}
+}
+
+static void types_are_mapped(void **state)
+{
+	(void)state;
+	kind_is("5.2.8", ENFORCE, "{'dataType':'ip_home'}", HIVE_CLAIM);
+	struct hive_findings findings
+		= observe("5.2.8", ENFORCE, "{'dataType':'Zone','data':'evil.example'}");
+	assert_int_equal(findings.n, 1);
+	assert_int_equal(findings.list[0].indicator.subtree, 1); // as "domain" is
+	hive_findings_fini(&findings);
+	// E-mail addresses: off by default.
+	const char *address = "{'dataType':'mail','data':'Bob <bob@Evil.example>'}";
+	kind_is("5.2.8", ENFORCE, address, HIVE_IGNORED);
+	data_types[5] = mail;
+	findings = observe("5.2.8", ENFORCE, address);
+	char text[INDICATOR_TEXT_MAX] = "";
+	assert_int_equal(findings.list[0].kind, HIVE_CLAIM);
+	indicator_print(&findings.list[0].indicator, text);
+	assert_string_equal(text, "*.evil.example");
+	hive_findings_fini(&findings);
+	kind_is("5.2.8", ENFORCE, "{'dataType':'mail','data':'bob'}", HIVE_REFUSED);
+	kind_is("5.2.8", ENFORCE, "{'dataType':'mail','data':'bob@[192.0.2.1]'}", HIVE_REFUSED);
+	data_types[5] = types[5];
+}
+
+// The observable's own tag holds over the case's action, but for none.
+static const struct {
+	const char *of_case, *tags;
+	enum hive_finding_kind kind;
+	enum claim_action action;
+	int64_t until; // 0: forever
+} own[] = {
+	{"enforce", "'stanch:none'", HIVE_IGNORED, 0, 0},
+	{"enforce", "'stanch:monitor'", HIVE_CLAIM, CLAIM_MONITOR, 0},
+	{"enforce", "'stanch:monitor:4h'", HIVE_CLAIM, CLAIM_MONITOR, 1727090032 + 14400},
+	{"enforce", "'Stanch:Block for a week'", HIVE_CLAIM, CLAIM_ENFORCE, 1727090032 + 604800},
+	{"monitor:4h", "'stanch:enforce'", HIVE_CLAIM, CLAIM_ENFORCE, 0},
+	{"monitor:4h", "'x'", HIVE_CLAIM, CLAIM_MONITOR, 1727090032 + 14400},
+	{"enforce", "'stanch:enforced','stanch:held','stanch'", HIVE_CLAIM, CLAIM_ENFORCE, 0},
+	{"enforce", "'stanch:false-positive'", HIVE_CLAIM, CLAIM_ENFORCE, 0},
+	{"enforce", "'stanch:monitor:soon'", HIVE_REFUSED, 0, 0},
+	{"enforce", "'stanch:monitor','stanch:enforce:4h'", HIVE_REFUSED, 0, 0},
+	{"enforce", "'stanch:monitor','stanch:none'", HIVE_IGNORED, 0, 0},
+	// A case without an action: only what says so itself.
+	{NULL, "'x'", HIVE_IGNORED, 0, 0},
+	{NULL, "'stanch:none'", HIVE_IGNORED, 0, 0},
+	{NULL, "'stanch:enforce'", HIVE_CLAIM, CLAIM_ENFORCE, 0},
+	{NULL, "'stanch:monitor:4h'", HIVE_CLAIM, CLAIM_MONITOR, 1727090032 + 14400},
+};
+
+static void an_observable_says_otherwise(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+		char more[128] = "{}", observable[128];
+		if (own[i].of_case)
+			snprintf(more, sizeof(more), "{'tags':['stanch:%s']}", own[i].of_case);
+		snprintf(observable, sizeof(observable), "{'tags':[%s]}", own[i].tags);
+		kind_is("5.2.8", more, observable, own[i].kind);
+		if (own[i].kind != HIVE_CLAIM)
+			continue;
+		struct hive_findings findings = observe("4.1.24", more, observable);
+		const struct hive_finding *f = &findings.list[0];
+		if (f->action != own[i].action
+		    || f->until != (own[i].until ? own[i].until : UNTIL_FOREVER))
+			fail_msg("row %zu: action %d until %ld", i, f->action, (long)f->until);
+		hive_findings_fini(&findings);
+	}
+	struct hive_judgement none = judge("5.2.8", "{'tags':['stanch:none']}");
+	assert_false(hive_observables_count(&none, 0));
+	none = judge("5.2.8", "{}");
+	assert_true(hive_observables_count(&none, 0));
+	none = judge("5.2.8", "{'tags':['stanch:false-positive']}"); // no action of a case
+	assert_int_equal(none.verdict, HIVE_NONE);
+}
+
+#define FALSE4 "{'resolutionStatus':'FalsePositive','pap':3}"
+#define FALSE5 "{'status':'FalsePositive','pap':3}"
+#define MARKED "'tags':['x','stanch:false-positive'],'ioc':false"
+
+static void a_false_positive_makes_immune(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *version, *of_case;
+	} both[] = {{"4.1.24", FALSE4}, {"5.2.8", FALSE5}};
+	for (size_t i = 0; i < 2; i++) {
+		struct hive_judgement j = judge(both[i].version, both[i].of_case);
+		assert_int_equal(j.verdict, HIVE_OPEN);
+		assert_true(j.false_positive);
+		assert_int_equal(j.immune_until, 1727090032 + 30 * 86400);
+		assert_true(hive_observables_count(&j, j.immune_until - 1));
+		assert_false(hive_observables_count(&j, j.immune_until));
+		const char *version = both[i].version, *more = both[i].of_case;
+		kind_is(version, more, "{'tags':['x']}", HIVE_IGNORED);
+		kind_is(version, more, "{'dataType':'hash'," MARKED "}", HIVE_IGNORED);
+		kind_is(version, more, "{'data':'203.0.113.0/24'," MARKED "}", HIVE_REFUSED);
+		struct hive_findings findings = observe(version, more, "{" MARKED "}");
+		assert_int_equal(findings.list[0].kind, HIVE_IMMUNE);
+		hive_findings_fini(&findings);
+		findings = observe(
+			version, more, "{'dataType':'domain','data':'good.example'," MARKED "}"
+		);
+		assert_int_equal(findings.list[0].kind, HIVE_IMMUNE);
+		assert_int_equal(findings.list[0].indicator.subtree, 0);
+		hive_findings_fini(&findings);
+	}
+	struct hive_judgement open = judge("5.2.8", "{'stage':'InProgress'}");
+	assert_false(open.false_positive || open.closed || open.immune_until);
+	open = judge("4.1.24", "{'status':'Open','resolutionStatus':'FalsePositive'}");
+	assert_false(open.false_positive || open.closed || open.immune_until);
 }
 
 // The stricter of case and observable; 4 has only the case's; unknown is RED.
@@ -579,6 +699,9 @@ int main(void)
 		cmocka_unit_test(versions_are_read),
 		cmocka_unit_test(data_becomes_indicators),
 		cmocka_unit_test(which_observables_count),
+		cmocka_unit_test(types_are_mapped),
+		cmocka_unit_test(an_observable_says_otherwise),
+		cmocka_unit_test(a_false_positive_makes_immune),
 		cmocka_unit_test(pap_limits_the_wire),
 		cmocka_unit_test(tlp_follows_the_version),
 		cmocka_unit_test(ranges_are_bounded),
