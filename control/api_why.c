@@ -110,6 +110,28 @@ static bool allow_note(void *ctx, const struct allow *allow)
 	return true;
 }
 
+static bool immunity_note(void *ctx, const struct immunity *immunity)
+{
+	struct why *why = ctx;
+	json_array_append_new(
+		why->exceptions,
+		json_pack(
+			"{s:s, s:o, s:o, s:o, s:o}",
+			"kind",
+			"immunity", // of claims of lists only
+			"indicator",
+			indicator_json(&immunity->indicator),
+			"until",
+			time_json(immunity->until),
+			"author",
+			text_json(immunity->author),
+			"reason",
+			text_json(immunity->reason)
+		)
+	);
+	return true;
+}
+
 static bool protection_note(void *ctx, const struct protection *protection)
 {
 	struct why *why = ctx;
@@ -290,6 +312,7 @@ static void why_collect(struct why *why)
 	ledger_claims_of(ledger, &why->indicator, false, claim_note, why);
 	protect_each(api_control(why->api)->protect, protection_note, why);
 	ledger_allows(ledger, allow_note, why);
+	ledger_immunities_of(ledger, &why->indicator, immunity_note, why);
 	denials_each(api_denials(why->api), tried_note, why);
 	json_t *entries = json_array();
 	for (size_t i = 0; i < why->n_entries; i++)

@@ -288,6 +288,38 @@ void ledger_pause(
 ); // until 0: resume; at most 24 h ahead, else -ERANGE
 int64_t ledger_pause_until(const struct ledger *);
 
+// --- immunities
+
+#define IMMUNITY_MAX (90 * 86400) // seconds
+
+// A case's verdict that an indicator is harmless: suspends the claims of lists on it, never those
+// of cases and operators. One address, or one name without what is under it. Key as a claim's.
+struct immunity {
+	const char *source, *ref;
+	struct indicator indicator;
+	int64_t created; // when the case was closed
+	int64_t until;
+	const char *author, *reason;
+};
+
+// In the open transaction. 0 also where it is so already. -EINVAL: a network, a subtree, ended, or
+// for longer than IMMUNITY_MAX. -EEXIST: a case has denied it since.
+int ledger_immunity_put(struct ledger *, const struct immunity *, const char *actor);
+int ledger_immunity_end(
+	struct ledger *,
+	const char *source,
+	const char *ref,
+	const struct indicator *,
+	const char *actor,
+	const char *cause
+); // -ENOENT
+typedef bool (*immunity_cb)(void *ctx, const struct immunity *);
+int ledger_immunities(
+	struct ledger *, const char *source, const char *ref_prefix, immunity_cb, void *ctx
+);
+int ledger_immunities_of(struct ledger *, const struct indicator *, immunity_cb, void *ctx);
+bool ledger_immune(struct ledger *, const struct indicator *);
+
 // --- protections
 
 // The operator's protections are the ledger's: durable, audited, kept in struct protect, told as

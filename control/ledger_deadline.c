@@ -305,6 +305,7 @@ void deadline_run(struct ledger *l)
 	if (!l->ends_held) {
 		claims_expire(l, now);
 		allows_expire(l, now);
+		immunities_expire(l, now);
 		if (l->now.pause_until && l->now.pause_due <= now && transaction_begin(l) == 0) {
 			l->now.pause_until = l->now.pause_due = 0;
 			l->topics |= LEDGER_PAUSE;

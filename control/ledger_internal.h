@@ -9,7 +9,7 @@
 //   ledger_entry.c     entries from claims, the change log, the digest
 //   ledger_deadline.c  the clock; ends, orphans' grace, allows, pause
 //   ledger_held.c      held changes          ledger_allow.c  allows, pause, exceptions
-//   ledger_protection.c  the operator's protections, conflicts
+//   ledger_protection.c  the operator's protections, conflicts   ledger_immunity.c
 //   ledger_query.c     claims                ledger_changes.c  entries, the log, the reader
 //   ledger_note.c      cursors, notes, sources    ledger_told.c   what was told to cases
 //   ledger_space.c     the reserve on disk   audit.c         the chain
@@ -76,6 +76,7 @@ enum stmt {
 	STMT_HELD_END,
 	STMT_DUE_CLAIMS,
 	STMT_DUE_FIRST,
+	STMT_IMMUNE,
 	STMT_N,
 };
 
@@ -106,7 +107,7 @@ struct rate {
 struct source {
 	int64_t id;
 	char *name;
-	bool configured, cases, dirty;
+	bool configured, cases, list, dirty;
 	uint64_t claims, claims_saved;
 	struct rate rate, rate_saved;
 };
@@ -279,6 +280,10 @@ void allows_expire(struct ledger *, int64_t now);
 int64_t allows_due(struct ledger *);
 // Is there room for no further protection or allow in the data plane? Says so.
 bool exceptions_full(struct ledger *, char message[192]);
+
+// --- ledger_immunity.c
+void immunities_judged(struct ledger *, const struct indicator *denied); // by a case: they end
+void immunities_expire(struct ledger *, int64_t now);
 
 // --- ledger_note.c
 struct source *source_find(struct ledger *, const char *name);

@@ -38,6 +38,7 @@ static struct source *source_append(struct ledger *l, int64_t id, const char *na
 	}
 	s->id = id;
 	s->cases = strncmp(name, "thehive:", 8) == 0;
+	s->list = strncmp(name, "list:", 5) == 0;
 	// Operators are always there, whatever is configured.
 	s->configured = strcmp(name, "operator") == 0;
 	l->sources[l->n_sources++] = s;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT_FIRST 2 // of the file; 1 was never released
-#define FORMAT 3
+#define FORMAT 4
 
 // Format 2. What came later stands in migrations[], for new files too: one way to each format.
 // Times are seconds since the epoch. claims.due and allows.due are ledger time (see
@@ -79,6 +79,12 @@ static const char *const migrations[FORMAT] = {
 	      " state TEXT NOT NULL, PRIMARY KEY(source, ref)) WITHOUT ROWID;"
 	      "CREATE INDEX told_due ON told(due) WHERE due < 9223372036854775807;"
 	      "PRAGMA user_version = 3;",
+	[3] = "CREATE TABLE immunities("
+	      " source INTEGER NOT NULL, ref TEXT NOT NULL, key BLOB NOT NULL,"
+	      " created INTEGER NOT NULL, until INTEGER NOT NULL, author TEXT NOT NULL,"
+	      " reason TEXT NOT NULL, PRIMARY KEY(source, ref, key)) WITHOUT ROWID;"
+	      "CREATE INDEX immunities_key ON immunities(key);"
+	      "PRAGMA user_version = 4;",
 };
 
 static const char *const statements[STMT_N] = {
@@ -107,8 +113,12 @@ static const char *const statements[STMT_N] = {
 	[STMT_CLAIM_STATE]
 	= "UPDATE claims SET state=?2, due=?3, orphaned_since=?4, held=NULL WHERE id=?1",
 	[STMT_CLAIM_MOVE] = "UPDATE claims SET ref=?2 WHERE id=?1",
-	[STMT_CLAIM_ENDS] = "SELECT action, max(until) FROM claims WHERE key=?1 AND state "
-			    "< 2 GROUP BY action",
+	// Claims of lists are suspended where an analyst said that it is harmless.
+	[STMT_CLAIM_ENDS] = "SELECT action, max(until) FROM claims WHERE key=?1 AND state < 2"
+			    " AND NOT (EXISTS (SELECT 1 FROM immunities WHERE key=?1)"
+			    " AND source IN (SELECT id FROM sources WHERE name LIKE 'list:%'))"
+			    " GROUP BY action",
+	[STMT_IMMUNE] = "SELECT 1 FROM immunities WHERE key=?1 LIMIT 1",
 	[STMT_ENTRY_FIND] = "SELECT enforce, monitor, scope FROM entries WHERE text=?1",
 	[STMT_ENTRY_PUT] = "INSERT INTO entries(text, key, enforce, monitor, scope) VALUES "
 			   "(?1, ?2, ?3, ?4, 0)"

@@ -377,10 +377,13 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 		put_audit(l, put, "claim.hold", note);
 		return;
 	}
+	if (put->source->cases && (!put->found || put->row.state == CLAIM_HELD))
+		immunities_judged(l, &put->claim->indicator);
 	d = dirty_find(l, &put->claim->indicator, &put->key);
 	if (!d)
 		return;
-	if (put->found && put->row.state != CLAIM_HELD)
+	if ((put->found && put->row.state != CLAIM_HELD)
+	    || (put->source->list && ledger_immune(l, &put->claim->indicator)))
 		dirty_recompute(l, d);
 	else
 		dirty_raise(l, d, put->claim->action, put->claim->until);

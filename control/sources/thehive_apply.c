@@ -265,6 +265,7 @@ void hive_apply(struct hive_read *read)
 		return;
 	}
 	known_update(read);
+	hive_immunities_apply(plan);
 	if (plan->n == 0) { // an unchanged judgement writes nothing
 		note_write(plan);
 		merge_forget(plan);

@@ -88,9 +88,10 @@ struct hive_changed {
 
 enum hive_full_step {
 	FULL_IDLE,
-	FULL_PAGE,
+	FULL_PAGE, // of closed true positives; then, `tagged`, of cases with observables of ours
 	FULL_READ, // the page's cases one by one
 	FULL_ABSENT, // claims whose cases were in no page
+	FULL_IMMUNE, // the same of immunities
 };
 
 // A case that a full listing asked for by its id, so that it asks once.
@@ -106,6 +107,8 @@ struct hive_full {
 	int64_t made_ms; // where the next page begins
 	size_t from; // cases made at that instant that are done
 	json_t *page;
+	bool tagged;
+	char immune[HIVE_REF_MAX]; // the last immunity looked at
 	size_t at; // in the page
 	int64_t claim_id; // absent: the last claim looked at
 	bool waiting; // for a request or a reading

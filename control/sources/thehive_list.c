@@ -6,8 +6,9 @@
 //
 //   changes  cases changed since the cursor; observables made or changed since theirs (4 does not
 //            touch the case for those), and the cases of those: each is a hint
-//   full     all closed true positives, oldest first, the denying ones read one by one; then each
-//            case that has claims and was not among them, asked for by its id
+//   full     all closed true positives, oldest first, the denying ones read one by one; those with
+//            observables that count by their own tags; then each case that has claims or
+//            immunities and was not among them, asked for by its id
 //
 // An empty or cut list ends nothing: what ends and what orphans is decided by reading the case.
 
@@ -123,11 +124,12 @@ static void case_listed(struct thehive *hive, const json_t *body, bool sure)
 	if (hive_case_judge(&hive->rules, body, NULL, &j, &reason) < 0)
 		return;
 	const struct hive_known *known = hive_known_find(hive, j.id);
-	bool news = j.verdict == HIVE_OPEN ? known || hive_case_concerns(hive, j.id)
-					   : sure || !known || known->updated_ms != j.updated_ms;
+	bool news = j.verdict == HIVE_OPEN
+		? known || j.immune_until > time(NULL) || hive_case_concerns(hive, j.id)
+		: sure || !known || known->updated_ms != j.updated_ms;
 	if (!news)
 		return;
-	if (j.verdict == HIVE_NONE && !hive_case_concerns(hive, j.id)) {
+	if (j.verdict == HIVE_NONE && !j.by_observable && !hive_case_concerns(hive, j.id)) {
 		hive_known_put(hive, j.id, HIVE_NONE, j.updated_ms);
 		return;
 	}
@@ -330,6 +332,8 @@ static void full_begin(struct thehive *hive)
 	full->made_ms = 0;
 	full->from = 0;
 	full->claim_id = 0;
+	full->tagged = false;
+	full->immune[0] = '\0';
 	full->begun_ms = hive_clock_ms();
 	absent_clear(full);
 	if (full->generation > 1)
@@ -357,6 +361,12 @@ static void full_page_come(void *ctx, const struct http_answer *answer)
 	struct thehive *hive = ctx;
 	struct hive_full *full = &hive->full;
 	full->waiting = false;
+	if (full->tagged && !answer->error && answer->status == 400) {
+		log_notice("%s: this TheHive does not list observables by tag", hive->source);
+		full->step = FULL_ABSENT;
+		full_soon(hive);
+		return;
+	}
 	json_t *page = page_read(hive, "list of closed cases", true, answer);
 	if (!page)
 		return;
@@ -370,14 +380,52 @@ static void full_page_come(void *ctx, const struct http_answer *answer)
 static void full_page_ask(struct thehive *hive)
 {
 	struct hive_full *full = &hive->full;
-	int error
-		= query(hive,
-			"/api/v1/query?name=stanch-closed",
-			hive_query_closed(&hive->rules, full->made_ms, full->from),
-			full_page_come);
+	char *body = full->tagged ? hive_query_tagged(&hive->rules, full->from)
+				  : hive_query_closed(&hive->rules, full->made_ms, full->from);
+	int error = query(hive, "/api/v1/query?name=stanch-closed", body, full_page_come);
 	full->waiting = !error;
 	if (error)
 		hive_trouble(hive, "list of closed cases", NULL, strerror(-error));
+}
+
+// Once in a listing. False: it was asked for before, or there is no memory.
+static bool absent_first(struct thehive *hive, const char *id)
+{
+	struct hive_full *full = &hive->full;
+	struct hive_absent *absent;
+	uint64_t key = siphash64(hive_hash_key, id, strlen(id));
+	HASH_FIND(hh, full->absent, &key, sizeof(key), absent);
+	if (absent)
+		return false;
+	absent = calloc(1, sizeof(*absent));
+	if (!absent)
+		return false;
+	absent->key = key;
+	full->absent_last = absent;
+	HASH_ADD(hh, full->absent, key, sizeof(absent->key), absent);
+	return true;
+}
+
+// True: a reading was begun.
+static bool full_read_start(struct thehive *hive, const char *id, const json_t *body)
+{
+	struct hive_case *of = hive_case_get(hive, id);
+	if (!of || of->reading || of->queued || of->writing)
+		return false; // it is read anyway
+	hive->full.waiting = true;
+	hive_read_start(hive, of, true, true, body);
+	return true;
+}
+
+// What denies by its own action was read already.
+static bool full_case_tagged(struct thehive *hive, const json_t *body)
+{
+	struct hive_judgement j;
+	const char *reason;
+	if (hive_case_judge(&hive->rules, body, NULL, &j, &reason) < 0 || j.verdict == HIVE_DENY
+	    || !hive_observables_count(&j, time(NULL)) || !absent_first(hive, j.id))
+		return false;
+	return full_read_start(hive, j.id, body);
 }
 
 // True: a reading was begun.
@@ -396,31 +444,37 @@ static bool full_case(struct thehive *hive, const json_t *body)
 			hive_known_put(hive, j.id, j.verdict, j.updated_ms);
 		return false;
 	}
-	struct hive_case *of = hive_case_get(hive, j.id);
-	if (!of || of->reading || of->queued || of->writing)
-		return false; // it is read anyway
-	hive->full.waiting = true;
-	hive_read_start(hive, of, true, true, body);
-	return true;
+	return full_read_start(hive, j.id, body);
 }
 
-static void full_read(struct thehive *hive)
+static void full_page_next(struct hive_full *full, size_t n)
 {
-	struct hive_full *full = &hive->full;
-	size_t n = json_array_size(full->page);
-	while (full->at < n)
-		if (full_case(hive, json_array_get(full->page, full->at)))
-			return;
-		else
-			full->at++;
-	if (n < HIVE_PAGE) {
-		full->step = FULL_ABSENT;
+	if (full->tagged) {
+		full->from += n;
+		full->step = n < HIVE_PAGE ? FULL_ABSENT : FULL_PAGE;
+	} else if (n < HIVE_PAGE) {
+		full->from = 0;
+		full->tagged = true;
+		full->step = FULL_PAGE;
 	} else {
 		int64_t last = time_of(json_array_get(full->page, n - 1), "_createdAt");
 		full->from = last > full->made_ms ? 0 : full->from + n;
 		full->made_ms = last;
 		full->step = FULL_PAGE;
 	}
+}
+
+static void full_read(struct thehive *hive)
+{
+	struct hive_full *full = &hive->full;
+	size_t n = json_array_size(full->page);
+	while (full->at < n) {
+		const json_t *one = json_array_get(full->page, full->at);
+		if (full->tagged ? full_case_tagged(hive, one) : full_case(hive, one))
+			return;
+		full->at++;
+	}
+	full_page_next(full, n);
 	json_decref(full->page);
 	full->page = NULL;
 	full_soon(hive);
@@ -434,6 +488,18 @@ struct absent_walk {
 	char id[HIVE_ID_MAX]; // the first to be asked for
 };
 
+// The case in a claim's reference.
+static bool case_of_ref(const char *ref, char id[HIVE_ID_MAX])
+{
+	const char *from = strchr(ref, '/');
+	const char *to = from ? strchr(from + 1, '/') : NULL;
+	if (!to || (size_t)(to - from) > HIVE_ID_MAX)
+		return false;
+	memcpy(id, from + 1, (size_t)(to - from - 1));
+	id[to - from - 1] = '\0';
+	return hive_id_valid(id);
+}
+
 static bool absent_look(void *ctx, const struct claim *claim)
 {
 	struct absent_walk *walk = ctx;
@@ -442,27 +508,12 @@ static bool absent_look(void *ctx, const struct claim *claim)
 	hive->full.claim_id = claim->id;
 	if (strcmp(claim->source, hive->source) != 0)
 		return true;
-	const char *from = strchr(claim->ref, '/');
-	const char *to = from ? strchr(from + 1, '/') : NULL;
-	if (!to || (size_t)(to - from) > sizeof(walk->id))
-		return true;
 	char id[HIVE_ID_MAX];
-	memcpy(id, from + 1, (size_t)(to - from - 1));
-	id[to - from - 1] = '\0';
+	if (!case_of_ref(claim->ref, id))
+		return true;
 	const struct hive_known *known = hive_known_find(hive, id);
-	if (!hive_id_valid(id) || (known && known->generation == hive->full.generation))
+	if ((known && known->generation == hive->full.generation) || !absent_first(hive, id))
 		return true;
-	struct hive_absent *absent;
-	uint64_t key = siphash64(hive_hash_key, id, strlen(id));
-	HASH_FIND(hh, hive->full.absent, &key, sizeof(key), absent);
-	if (absent)
-		return true;
-	absent = calloc(1, sizeof(*absent));
-	if (!absent)
-		return true;
-	absent->key = key;
-	hive->full.absent_last = absent;
-	HASH_ADD(hh, hive->full.absent, key, sizeof(absent->key), absent);
 	memcpy(walk->id, id, sizeof(id));
 	return false;
 }
@@ -478,17 +529,38 @@ static void full_absent(struct thehive *hive)
 		return;
 	}
 	if (walk.id[0]) {
-		struct hive_case *of = hive_case_get(hive, walk.id);
-		if (of && !of->reading && !of->queued && !of->writing) {
-			hive->full.waiting = true;
-			hive_read_start(hive, of, true, true, NULL);
+		if (full_read_start(hive, walk.id, NULL))
 			return;
-		}
 	} else if (walk.n < CLAIMS_SLICE) {
-		full_end(hive);
-		return;
+		hive->full.step = FULL_IMMUNE;
 	}
 	full_soon(hive);
+}
+
+// The next case with immunities that was not read in this listing.
+static bool immune_look(void *ctx, const struct immunity *immunity)
+{
+	struct absent_walk *walk = ctx;
+	struct thehive *hive = walk->hive;
+	char *at = hive->full.immune;
+	if (strcmp(immunity->ref, at) <= 0)
+		return true;
+	snprintf(at, HIVE_REF_MAX, "%s", immunity->ref);
+	if (!case_of_ref(immunity->ref, walk->id) || !absent_first(hive, walk->id))
+		walk->id[0] = '\0';
+	return !walk->id[0];
+}
+
+static void full_immune(struct thehive *hive)
+{
+	struct absent_walk walk = {.hive = hive};
+	int error = ledger_immunities(hive->ledger, hive->source, "", immune_look, &walk);
+	if (error)
+		hive_trouble(hive, "ledger", NULL, strerror(-error));
+	else if (!walk.id[0])
+		full_end(hive);
+	else if (!full_read_start(hive, walk.id, NULL))
+		full_soon(hive);
 }
 
 void hive_list_read_done(struct thehive *hive, bool failed)
@@ -496,12 +568,15 @@ void hive_list_read_done(struct thehive *hive, bool failed)
 	struct hive_full *full = &hive->full;
 	full->waiting = false;
 	if (failed) { // the same again after the back-off
-		if (full->step == FULL_ABSENT && full->absent_last) {
+		if (full->absent_last) {
 			HASH_DEL(full->absent, full->absent_last);
 			free(full->absent_last);
 			full->absent_last = NULL;
-			full->claim_id--;
 		}
+		if (full->step == FULL_ABSENT)
+			full->claim_id--;
+		else if (full->step == FULL_IMMUNE)
+			full->immune[0] = '\0';
 		return;
 	}
 	if (full->step == FULL_READ)
@@ -530,6 +605,9 @@ static void full_go_on(evutil_socket_t fd, short what, void *ctx)
 		break;
 	case FULL_ABSENT:
 		full_absent(hive);
+		break;
+	case FULL_IMMUNE:
+		full_immune(hive);
 		break;
 	}
 }

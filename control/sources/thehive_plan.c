@@ -11,7 +11,7 @@
 
 #define REFUSED_MAX 100 // of a case, in its note
 
-static void ref_print(
+void hive_ref_print(
 	const struct thehive *hive,
 	const char *case_id,
 	const char *observable,
@@ -56,7 +56,7 @@ static int have_compare(const void *a, const void *b)
 static int haves_find(struct thehive *hive, const char *case_id, struct hive_haves *haves)
 {
 	char prefix[HIVE_REF_MAX];
-	ref_print(hive, case_id, "", prefix);
+	hive_ref_print(hive, case_id, "", prefix);
 	int error = ledger_claims_by_ref(hive->ledger, hive->source, prefix, have_take, haves);
 	if (haves->n > 1)
 		qsort(haves->list, haves->n, sizeof(*haves->list), have_compare);
@@ -80,7 +80,7 @@ static bool one_is_enough(void *ctx, const struct claim *claim)
 bool hive_case_claimed(struct thehive *hive, const char *case_id, char ret_one[HIVE_ID_MAX])
 {
 	char prefix[HIVE_REF_MAX], one[HIVE_ID_MAX] = "";
-	ref_print(hive, case_id, "", prefix);
+	hive_ref_print(hive, case_id, "", prefix);
 	ledger_claims_by_ref(hive->ledger, hive->source, prefix, one_is_enough, one);
 	if (ret_one)
 		memcpy(ret_one, one, sizeof(one));
@@ -89,7 +89,7 @@ bool hive_case_claimed(struct thehive *hive, const char *case_id, char ret_one[H
 
 bool hive_case_concerns(struct thehive *hive, const char *case_id)
 {
-	if (hive_case_claimed(hive, case_id, NULL))
+	if (hive_case_claimed(hive, case_id, NULL) || hive_case_immunes(hive, case_id))
 		return true;
 	char key[HIVE_ID_MAX + 8];
 	snprintf(key, sizeof(key), "case/%s", case_id);
@@ -112,8 +112,8 @@ static void findings_sort(struct hive_findings *findings)
 }
 
 // Sorted before. NULL: the reading does not have the observable.
-static const struct hive_finding *
-finding_of(const struct hive_findings *findings, const char *observable)
+const struct hive_finding *
+hive_finding_of(const struct hive_findings *findings, const char *observable)
 {
 	struct hive_finding key;
 	snprintf(key.id, sizeof(key.id), "%s", observable);
@@ -143,7 +143,7 @@ int hive_missing_find(struct hive_read *read)
 	for (size_t i = 0; i < haves.n && !error; i++) {
 		const struct hive_have *have = &haves.list[i];
 		if (hive_id_valid(have->observable)
-		    && !finding_of(&read->findings, have->observable))
+		    && !hive_finding_of(&read->findings, have->observable))
 			error = missing_add(read, have->observable);
 	}
 	free(haves.list);
@@ -185,7 +185,7 @@ plan_end(struct hive_plan *plan, const struct hive_have *have, enum submit_op op
 	struct submit_item *item = plan_add(plan, SIZE_MAX);
 	if (!item)
 		return;
-	ref_print(plan->hive, plan->id, have->observable, plan->refs[at]);
+	hive_ref_print(plan->hive, plan->id, have->observable, plan->refs[at]);
 	*item = (struct submit_item){
 		.op = op,
 		.claim = {
@@ -196,7 +196,7 @@ plan_end(struct hive_plan *plan, const struct hive_have *have, enum submit_op op
 		.cause = cause,
 	};
 	if (op == SUBMIT_MOVE) {
-		ref_print(plan->hive, plan->merged_into, have->observable, plan->to[at]);
+		hive_ref_print(plan->hive, plan->merged_into, have->observable, plan->to[at]);
 		item->to = plan->to[at];
 	}
 }
@@ -315,7 +315,7 @@ static void plan_put(struct hive_plan *plan, size_t index)
 	struct submit_item *item = plan_add(plan, index);
 	if (!item)
 		return;
-	ref_print(plan->hive, plan->id, finding->id, plan->refs[at]);
+	hive_ref_print(plan->hive, plan->id, finding->id, plan->refs[at]);
 	claim.ref = plan->refs[at];
 	*item = (struct submit_item){
 		.op = SUBMIT_PUT,
@@ -332,7 +332,8 @@ static void plan_withdraw(struct hive_plan *plan)
 		const struct hive_have *have = &plan->haves.list[i];
 		if (have->wanted)
 			continue;
-		const struct hive_finding *finding = finding_of(&plan->findings, have->observable);
+		const struct hive_finding *finding
+			= hive_finding_of(&plan->findings, have->observable);
 		if (finding)
 			plan_end(
 				plan,

@@ -46,8 +46,20 @@ struct hive_plan {
 			      // closed it since
 };
 
+// --- thehive_immune.c
+
+void hive_immunities_apply(const struct hive_plan *);
+bool hive_case_immunes(struct thehive *, const char *case_id);
+
+// --- thehive_plan.c
+
 // Takes the reading's findings. -errno.
 int hive_plan_make(struct hive_read *, struct hive_plan **ret_plan);
 void hive_plan_free(struct hive_plan *);
 void hive_refusal_add(json_t *refused, const char *observable, const char *data, const char *why);
+void hive_ref_print(
+	const struct thehive *, const char *case_id, const char *observable, char ref[HIVE_REF_MAX]
+);
+// Of sorted ones. NULL: none is of that observable.
+const struct hive_finding *hive_finding_of(const struct hive_findings *, const char *observable);
 void hive_held_add(json_t *held, const char *observable);

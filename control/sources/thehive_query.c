@@ -174,6 +174,30 @@ char *hive_query_observed(const struct hive_rules *rules, int64_t since_ms, size
 	return body(rules, cases, steps);
 }
 
+char *hive_query_tagged(const struct hive_rules *rules, size_t from)
+{
+	static const char *const said[] = {"enforce", "monitor", HIVE_FALSE_POSITIVE};
+	json_t *tags = json_array();
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
+		json_array_append_new(
+			tags, json_sprintf("%s:%s", rules->conf->response_tag, said[i])
+		);
+	return body(
+		rules,
+		true,
+		json_pack(
+			"[{s:s},o,{s:s},o,o]",
+			"_name",
+			"listObservable",
+			filter(one_of("tags", tags)),
+			"_name",
+			"case",
+			sorted("_createdAt"),
+			page(from, HIVE_PAGE)
+		)
+	);
+}
+
 char *hive_query_closed(const struct hive_rules *rules, int64_t made_since_ms, size_t from)
 {
 	json_t *all = json_pack("[o]", since("_createdAt", made_since_ms));

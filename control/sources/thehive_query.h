@@ -26,5 +26,8 @@ char *hive_query_newest(const struct hive_rules *, bool cases);
 char *hive_query_changed(const struct hive_rules *, int64_t since_ms, size_t from);
 // Observables made or changed since, and the cases of those.
 char *hive_query_observed(const struct hive_rules *, int64_t since_ms, size_t from, bool cases);
+// Cases of which an observable bears a tag that counts without the case's response action: an
+// action of its own, or a false positive. Tags with a duration are not found.
+char *hive_query_tagged(const struct hive_rules *, size_t from);
 // Closed true positives made since, in the order in which they were made.
 char *hive_query_closed(const struct hive_rules *, int64_t made_since_ms, size_t from);

@@ -444,7 +444,13 @@ class Store:
         if "_field" not in inner:
             (field, value), = inner.items()
             inner = {"_field": field, "_value": value}
-        has, want = self.value(thing, inner["_field"]), inner.get("_value")
+        has = self.value(thing, inner["_field"])
+        if isinstance(has, list) and name in ("_in", "_is", "_eq", "_startsWith"):  # of a set: any
+            return any(self.matches_value(one, name, inner) for one in has)
+        return self.matches_value(has, name, inner)
+
+    def matches_value(self, has, name, inner):
+        want = inner.get("_value")
         if name == "_in":
             return has in inner["_values"]
         if name == "_between":

@@ -165,6 +165,10 @@ class Lab:
     def audit(self, action):
         return [a for a in self.call("GET", "/v1/audit?max=200")["records"] if a["action"] == action]
 
+    def immune(self, indicator="203.0.113.7"):
+        return [e for e in self.call("GET", f"/v1/why/{indicator}")["exceptions"]
+                if e["kind"] == "immunity"]
+
     def live(self, *indicators):
         claims = self.claims()
         return set(claims) == set(indicators) and all(c["state"] == "live" for c in claims.values())
@@ -175,6 +179,10 @@ class Lab:
     def settled(self):
         """All that was hinted has been read, and read again."""
         wait_for("no case to be read", lambda: self.source()["cases"]["pending"] == 0)
+
+    def hive_closed(self, case):
+        """When, in seconds since the epoch."""
+        return self.hive.call("GET", f"/api/v1/case/{case}")["endDate"] / 1000
 
     def denied_case(self, data="203.0.113.7", kind="ip", field="enforce", **fields):
         case = self.hive.case_create("Exfiltration", field=field, **fields)
@@ -428,6 +436,55 @@ class TheHiveSource(unittest.TestCase):
         lab.wait_live("203.0.113.7", "203.0.113.8", "203.0.113.9")
         hive.patch(none, tags=["stanch:none"])
         lab.wait_live("203.0.113.7", "203.0.113.8")
+
+    @both
+    def test_a_false_positive_makes_immune(self, version):
+        lab, hive = self.lab(version)
+        case = hive.case_create("Harmless", field="enforce")
+        observable = hive.observable_create(case, "203.0.113.7", ioc=False,
+                                            tags=["stanch:false-positive"])
+        hive.close(case, "FalsePositive", key="alice-key")
+        one = wait_for("an immunity", lab.immune)[0]
+        self.assertEqual(one["author"], "alice@soc")
+        self.assertIn("Harmless", one["reason"])
+        lab.settled()
+        audit = lab.audit("immunity.put")
+        hive.patch(case, tags=["seen"])
+        lab.settled()
+        self.assertEqual(lab.audit("immunity.put"), audit)  # written once
+        hive.observable_patch(observable, tags=[])
+        wait_for("none without the tag", lambda: not lab.immune())
+        hive.observable_patch(observable, tags=["stanch:false-positive"])
+        wait_for("an immunity", lab.immune)
+        hive.reopen(case)
+        wait_for("none of an open case", lambda: not lab.immune())
+        # Whatever no webhook told, a full listing finds.
+        hive.set(hook_lose=-1)
+        for change, there in ((lambda: hive.close(case, "FalsePositive"), True),
+                              (lambda: hive.reopen(case), False),
+                              (lambda: hive.close(case, "FalsePositive"), True),
+                              (lambda: hive.observable_delete(observable), False)):
+            lab.stop()
+            change()
+            lab.start()
+            wait_for(f"immunity {there}", lambda: bool(lab.immune()) == there)
+
+    @both
+    def test_a_later_true_positive_ends_an_immunity(self, version):
+        lab, hive = self.lab(version)
+        case = hive.case_create("Harmless")
+        hive.observable_create(case, "203.0.113.7", tags=["stanch:false-positive"])
+        hive.close(case, "FalsePositive")
+        wait_for("an immunity", lab.immune)
+        lab.settled()
+        wait_for("a second", lambda: time.time() > lab.hive_closed(case) + 1.1)
+        lab.denied_case()
+        lab.wait_live("203.0.113.7")
+        wait_for("no immunity", lambda: not lab.immune())
+        self.assertIn("later true positive", lab.audit("immunity.end")[0]["detail"]["cause"])
+        hive.patch(case, tags=["read it again"])
+        lab.settled()
+        self.assertEqual(lab.immune(), [])
 
     @both
     def test_a_restart_catches_up(self, version):
