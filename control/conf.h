@@ -130,6 +130,8 @@ struct conf {
 	char *tokens_file; // NULL: no tokens
 	struct conf_http http;
 	struct conf_protect protect;
+	char **cautions; // files
+	size_t n_cautions;
 	struct conf_brakes brakes;
 	struct conf_ledger ledger;
 	struct conf_thehive *thehive;

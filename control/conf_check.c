@@ -3,6 +3,7 @@
 
 #include "control/conf_check.h"
 
+#include "control/cautions.h"
 #include "control/http_client.h"
 #include "control/http_server.h"
 #include "control/secret.h"
@@ -250,6 +251,20 @@ static void indicators_check(
 	}
 }
 
+static void cautions_check_files(const struct conf *conf, struct conf_messages *messages)
+{
+	struct cautions *cautions = NULL;
+	if (cautions_create(&cautions) < 0)
+		return;
+	for (size_t i = 0; i < conf->n_cautions; i++) {
+		char here[PATH_MAX_KEY], message[256];
+		snprintf(here, sizeof(here), "control.cautions[%zu]", i);
+		if (cautions_load(cautions, conf->cautions[i], message) < 0)
+			conf_error(messages, here, "%s", message);
+	}
+	cautions_free(cautions);
+}
+
 static bool is_loopback(const struct sockaddr *address)
 {
 	const struct sockaddr_in *in = (const void *)address;
@@ -422,6 +437,8 @@ void conf_check(struct conf *conf, bool check_files, struct conf_messages *messa
 		protect->networks, protect->n_networks, "control.protect.networks", false, messages
 	);
 	indicators_check(protect->names, protect->n_names, "control.protect.names", true, messages);
+	if (check_files)
+		cautions_check_files(conf, messages);
 	if (strlen(conf->run_dir) > 107 - strlen("/dataplane.sock"))
 		conf_error(messages, "control.run_dir", "is too long for a Unix socket in it");
 	for (size_t i = 0; i < conf->n_thehive; i++) {

@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The stanch authors
 
 // The judgement of a submission, in this order: unchanged, ended already, protections, public
-// suffixes, space and capacity, shortest prefix, new claims of cases a minute.
+// suffixes, space and capacity, shortest prefix, cautions, new claims of cases a minute.
 
 #include "control/ledger_internal.h"
 #include "rules/domain.h"
@@ -264,6 +264,22 @@ static enum submit_code rate_judge(struct ledger *l, const struct put *put, char
 	return SUBMIT_HELD;
 }
 
+// What is in force already, and what an operator let take effect, is not judged again.
+static enum submit_code caution_judge(struct ledger *l, const struct put *put, char message[192])
+{
+	char why[192];
+
+	if ((put->found && put->row.state != CLAIM_HELD)
+	    || !protect_caution(l->protect, &put->claim->indicator, why))
+		return SUBMIT_OK;
+	if (actor_forces(put->actor)) {
+		l->forced = true;
+		return SUBMIT_OK;
+	}
+	memcpy(message, why, sizeof(why));
+	return SUBMIT_HELD;
+}
+
 static enum submit_code put_judge(struct ledger *l, const struct put *put, char message[192])
 {
 	enum submit_code code, excepted;
@@ -277,6 +293,8 @@ static enum submit_code put_judge(struct ledger *l, const struct put *put, char 
 		: capacity_judge(l, &put->claim->indicator, &put->key, message);
 	if (code == SUBMIT_OK)
 		code = prefix_judge(l, put, message);
+	if (code == SUBMIT_OK)
+		code = caution_judge(l, put, message);
 	if (code == SUBMIT_OK)
 		code = rate_judge(l, put, message);
 	return code == SUBMIT_OK ? excepted : code;

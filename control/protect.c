@@ -3,6 +3,8 @@
 
 #include "control/protect.h"
 
+#include "control/cautions.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@ struct protect {
 	struct protect_list rows; // by origin, so that the first hit is the firmest one
 	struct protect_list conflicts; // derived, not added: an entry in force covers them
 	uint64_t n_conflicts;
+	struct cautions *cautions;
 	protect_in_force in_force;
 	void *in_force_ctx;
 	protect_changed changed;
@@ -45,6 +48,7 @@ void protect_free(struct protect *protect)
 		return;
 	rows_free(&protect->rows);
 	rows_free(&protect->conflicts);
+	cautions_free(protect->cautions);
 	free(protect);
 }
 
@@ -331,6 +335,19 @@ const struct protection *protect_check(
 		return &row->protection;
 	}
 	return NULL;
+}
+
+void protect_cautions_set(struct protect *protect, struct cautions *cautions)
+{
+	cautions_free(protect->cautions);
+	protect->cautions = cautions;
+}
+
+bool protect_caution(
+	const struct protect *protect, const struct indicator *denied, char ret_why[192]
+)
+{
+	return protect->cautions && cautions_check(protect->cautions, denied, ret_why);
 }
 
 void protect_each(const struct protect *protect, protection_cb cb, void *ctx)

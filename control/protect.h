@@ -33,6 +33,7 @@ struct protection {
 	int64_t last_seen; // derived: seconds; else 0
 };
 
+struct cautions;
 struct protect;
 
 enum protect_overlap_mode {
@@ -72,5 +73,9 @@ uint64_t protect_conflicts(const struct protect *); // derived ones not added, n
 // The first protection that the indicator about to be denied overlaps, or NULL.
 const struct protection *
 protect_check(const struct protect *, const struct indicator *denied, enum overlap *ret_overlap);
+// What many share: taken over, the former ones freed. NULL: none.
+void protect_cautions_set(struct protect *, struct cautions *);
+// Wider than a host, and meets one of them: why it is held.
+bool protect_caution(const struct protect *, const struct indicator *denied, char ret_why[192]);
 typedef bool (*protection_cb)(void *ctx, const struct protection *);
 void protect_each(const struct protect *, protection_cb, void *ctx);

@@ -4,6 +4,7 @@
 #include "control/start.h"
 
 #include "control/api.h"
+#include "control/cautions.h"
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/followers/dataplane.h"
@@ -55,6 +56,26 @@ static void protections_configure(struct control *control)
 	protections_add(control->protect, conf->names, conf->n_names, "control.protect.names");
 }
 
+// Read anew each time: the files are others'. What cannot be read leaves what was there.
+static int cautions_configure(struct control *control)
+{
+	const struct conf *conf = control->conf;
+	struct cautions *cautions = NULL;
+	char message[256] = "";
+	int error = cautions_create(&cautions);
+	for (size_t i = 0; !error && i < conf->n_cautions; i++)
+		error = cautions_load(cautions, conf->cautions[i], message);
+	if (error) {
+		log_error("control.cautions: %s", message[0] ? message : strerror(-error));
+		cautions_free(cautions);
+		return error;
+	}
+	if (conf->n_cautions)
+		log_info("control.cautions: %zu", cautions_count(cautions));
+	protect_cautions_set(control->protect, cautions);
+	return 0;
+}
+
 int start_protect(struct control *control)
 {
 	const struct conf_protect *conf = &control->conf->protect;
@@ -66,7 +87,7 @@ int start_protect(struct control *control)
 		return error;
 	}
 	protections_configure(control);
-	return 0;
+	return cautions_configure(control);
 }
 
 void stop_protect(struct control *control)
@@ -90,6 +111,7 @@ void reload_protect(struct control *control, const struct conf *old)
 	const struct conf_protect *now = &control->conf->protect, *was = &old->protect;
 	if (now->private_ranges != was->private_ranges || now->overlap != was->overlap)
 		log_warning("control.protect.private and overlap: a change needs a restart");
+	cautions_configure(control);
 	if (texts_same(now->networks, now->n_networks, was->networks, was->n_networks)
 	    && texts_same(now->names, now->n_names, was->names, was->n_names))
 		return;
