@@ -107,6 +107,27 @@ struct conf_thehive {
 	struct conf_tls tls;
 };
 
+// One sender of alerts to /v1/hooks/alerts.
+struct conf_alert_source {
+	char *name; // what its alerts' source is called in TheHive
+	char *token_file; // NULL: named by the request of a caller with another token
+	char **tags; // added to each of its alerts
+	size_t n_tags;
+	int tlp; // as TheHive 5.2 counts, where the alert says none
+	int pap;
+	uint32_t per_minute; // alerts
+};
+
+struct conf_alerts {
+	char *thehive; // name of the instance; NULL: the first
+	struct conf_alert_source *sources;
+	size_t n_sources;
+	char **promote; // sources whose alerts in TheHive become cases
+	size_t n_promote;
+	uint32_t promote_s; // between listings of those
+	uint32_t max_pending; // alerts that wait for TheHive
+};
+
 struct conf_f5xc {
 	char *url; // without a final slash
 	char *token_file; // NULL: by tls.cert_file
@@ -136,6 +157,7 @@ struct conf {
 	struct conf_ledger ledger;
 	struct conf_thehive *thehive;
 	size_t n_thehive;
+	struct conf_alerts *alerts; // NULL: none are taken
 	struct conf_f5xc *f5xc; // NULL: no mirror
 };
 

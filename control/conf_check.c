@@ -429,6 +429,37 @@ static void f5xc_check(const struct conf_f5xc *f5, bool check_files, struct conf
 	tls_client_check(&f5->tls, "control.f5xc.tls", check_files, messages);
 }
 
+static void
+alert_source_check(const struct conf_alerts *alerts, size_t index, struct conf_messages *messages)
+{
+	struct conf_alert_source *source = &alerts->sources[index];
+	char here[PATH_MAX_KEY];
+	source->tlp--; // the words' values are one more
+	source->pap--;
+	snprintf(here, sizeof(here), "control.alerts.sources[%zu].name", index);
+	if (!word_plain(source->name, 40))
+		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
+	for (size_t i = 0; i < index; i++)
+		if (strcmp(alerts->sources[i].name, source->name) == 0)
+			conf_error(messages, here, "stands above already");
+}
+
+static void alerts_check(const struct conf *conf, struct conf_messages *messages)
+{
+	const struct conf_alerts *alerts = conf->alerts;
+	bool found = !alerts->thehive && conf->n_thehive > 0;
+	for (size_t i = 0; alerts->thehive && i < conf->n_thehive; i++)
+		found = found || strcmp(conf->thehive[i].name, alerts->thehive) == 0;
+	if (!found)
+		conf_error(
+			messages,
+			alerts->thehive ? "control.alerts.thehive" : "control.alerts",
+			"needs an instance under control.thehive"
+		);
+	for (size_t i = 0; i < alerts->n_sources; i++)
+		alert_source_check(alerts, i, messages);
+}
+
 void conf_check(struct conf *conf, bool check_files, struct conf_messages *messages)
 {
 	listen_check(conf, messages);
@@ -445,6 +476,8 @@ void conf_check(struct conf *conf, bool check_files, struct conf_messages *messa
 		conf->thehive[i].max_pap--; // the words' values are one more
 		thehive_check(conf, i, check_files, messages);
 	}
+	if (conf->alerts)
+		alerts_check(conf, messages);
 	if (conf->f5xc) {
 		conf->f5xc->max_tlp--;
 		f5xc_check(conf->f5xc, check_files, messages);

@@ -120,6 +120,26 @@ static const struct conf_key thehive_keys[] = {
 	SECTION(conf_thehive, "tls", tls, tls_keys, conf_tls, "TLS towards TheHive"),
 	END,
 };
+static const cyaml_strval_t alert_pap_words[] = {
+	{"CLEAR", 1}, {"WHITE", 1}, {"GREEN", 2}, {"AMBER", 3}, {"RED", 4},
+};
+static const struct conf_key alert_source_keys[] = {
+	NEED(conf_alert_source, "name", KEY_TEXT, name, "what its alerts' source is called in TheHive"),
+	KEY(conf_alert_source, "token_file", KEY_SECRET, token_file, NULL, "the word that its requests bring"),
+	LIST(conf_alert_source, "tags", tags, NULL, "tags added to each of its alerts"),
+	WORD(conf_alert_source, "tlp", tlp, tlp_words, "AMBER", "TLP of alerts that say none"),
+	WORD(conf_alert_source, "pap", pap, alert_pap_words, "AMBER", "PAP of alerts that say none"),
+	NUMBER(conf_alert_source, "per_minute", KEY_U32, per_minute, "600", 1, 1000000, "alerts in a minute; beyond: 429"),
+	END,
+};
+static const struct conf_key alerts_keys[] = {
+	KEY(conf_alerts, "thehive", KEY_TEXT, thehive, NULL, "name of the instance that gets the cases; without: the first"),
+	SECTIONS(conf_alerts, "sources", sources, alert_source_keys, conf_alert_source, "who may send alerts to /v1/hooks/alerts"),
+	LIST(conf_alerts, "promote", promote, NULL, "alerts that lie new in TheHive from these sources become cases"),
+	NUMBER(conf_alerts, "promote_s", KEY_U32, promote_s, "60", 1, 86400, "between listings of those"),
+	NUMBER(conf_alerts, "max_pending", KEY_U32, max_pending, "10000", 1, 100000, "alerts that wait for TheHive, at most 64 MiB; beyond: 503"),
+	END,
+};
 static const struct conf_key f5xc_keys[] = {
 	NEED(conf_f5xc, "url", KEY_URL, url, "https://TENANT.console.ves.volterra.io/api"),
 	KEY(conf_f5xc, "token_file", KEY_SECRET, token_file, NULL, "API token; or a certificate in tls.cert_file"),
@@ -150,6 +170,7 @@ static const struct conf_key control_keys[] = {
 	SECTION(conf, "brakes", brakes, brake_keys, conf_brakes, "limits on what sources may do"),
 	SECTION(conf, "ledger", ledger, ledger_keys, conf_ledger, "limits of the ledger"),
 	SECTIONS(conf, "thehive", thehive, thehive_keys, conf_thehive, "instances of TheHive"),
+	SECTION_PTR(conf, "alerts", alerts, alerts_keys, conf_alerts, "alerts that become cases in TheHive"),
 	SECTION_PTR(conf, "f5xc", f5xc, f5xc_keys, conf_f5xc, "mirror to F5 Distributed Cloud"),
 	END,
 };

@@ -25,5 +25,6 @@ struct control {
 	struct snapshot *snapshot;
 	struct f5xc *f5xc; // NULL: no mirror configured
 	struct thehives *thehives; // sources/thehives.h
+	struct alerts *alerts; // sources/alerts.h
 	struct api *api;
 };

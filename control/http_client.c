@@ -183,6 +183,15 @@ static void method_set(struct transfer *transfer, const char *method, size_t sen
 	);
 }
 
+// libcurl sends a request once more by itself where a connection that it has used before ends
+// without an answer. A POST that makes something would be made twice: a new connection for it.
+// TheHive's queries are POSTs that only read.
+static void once_set(struct transfer *transfer, const char *method, const char *path)
+{
+	if (strcmp(method, "POST") == 0 && strncmp(path, "/api/v1/query", 13) != 0)
+		curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+}
+
 static void transfer_set(struct transfer *transfer, const char *path)
 {
 	struct http_client *client = transfer->client;
@@ -473,6 +482,7 @@ int http_client_request(
 		memcpy(transfer->sent, body, body_len);
 	transfer_set(transfer, path);
 	method_set(transfer, method, body_len);
+	once_set(transfer, method, path);
 	TAILQ_INSERT_TAIL(&client->queue, transfer, next);
 	client->n_queue++;
 	if (!evtimer_pending(client->starter, NULL))

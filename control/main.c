@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/log.h"
+#include "control/sources/alerts.h"
 #include "control/sources/thehives.h"
 #include "control/start.h"
 
@@ -38,6 +39,7 @@ static const struct module modules[] = {
 	{"metrics", start_metrics, stop_metrics, NULL},
 	{"followers", start_followers, stop_followers, reload_followers},
 	{"TheHive", start_thehives, stop_thehives, reload_thehives},
+	{"alerts", start_alerts, stop_alerts, reload_alerts},
 	{"API", start_api, stop_api, NULL},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))

@@ -19,6 +19,7 @@
 #include "control/protect.h"
 #include "control/resolvers.h"
 #include "control/secret.h"
+#include "control/sources/alerts.h"
 #include "control/sources/thehives.h"
 #include "control/tokens.h"
 
@@ -215,6 +216,35 @@ static int hooks_add(const struct conf *conf, struct tokens *tokens, char messag
 	return 0;
 }
 
+// And so are those of the senders of alerts.
+static int alert_tokens_add(const struct conf *conf, struct tokens *tokens, char message[256])
+{
+	for (size_t i = 0; conf->alerts && i < conf->alerts->n_sources; i++) {
+		const struct conf_alert_source *source = &conf->alerts->sources[i];
+		if (!source->token_file)
+			continue;
+		char *secret = NULL, name[64];
+		int error = secret_read(source->token_file, &secret, message);
+		if (error)
+			return error;
+		snprintf(name, sizeof(name), "alerts:%.48s", source->name);
+		error = tokens_add(tokens, name, ROLE_HOOK, INT64_MAX, secret);
+		secret_free(secret);
+		if (error) {
+			snprintf(
+				message,
+				256,
+				"%s: %s",
+				name,
+				error == -EEXIST ? "another token has the same word"
+						 : strerror(-error)
+			);
+			return error;
+		}
+	}
+	return 0;
+}
+
 static int tokens_make(const struct conf *conf, struct tokens **ret_tokens)
 {
 	char message[256] = "";
@@ -223,6 +253,8 @@ static int tokens_make(const struct conf *conf, struct tokens **ret_tokens)
 				      : tokens_parse("", "", 0, &tokens, message);
 	if (!error)
 		error = hooks_add(conf, tokens, message);
+	if (!error)
+		error = alert_tokens_add(conf, tokens, message);
 	if (error) {
 		log_error("tokens: %s", message[0] ? message : strerror(-error));
 		tokens_free(tokens);
@@ -476,6 +508,12 @@ static json_t *api_thehives(void *ctx)
 	return thehives_status(control->thehives);
 }
 
+static json_t *api_alerts(void *ctx)
+{
+	const struct control *control = ctx;
+	return alerts_status(control->alerts);
+}
+
 static json_t *api_snapshot(void *ctx)
 {
 	const struct control *control = ctx;
@@ -518,6 +556,8 @@ static int api_wire(struct control *control)
 	dataplane_applied_set(control->dataplane, api_applied_moved, api);
 	dataplane_denials_set(control->dataplane, api_denials_take, api);
 	int error = api_part_add(api, API_SOURCE, "thehive", api_thehives, control);
+	if (!error)
+		error = api_part_add(api, API_SOURCE, "alerts", api_alerts, control);
 	if (!error)
 		error = api_part_add(api, API_FOLLOWER, "list on disk", api_snapshot, control);
 	if (!error && control->f5xc) {

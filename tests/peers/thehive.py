@@ -9,7 +9,7 @@ Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has,
 
   POST   /_peer/fail      {"n": 3, "how": HOW, "path": REGEX, "ms": 500, "user": LOGIN}: the next n
                           requests (of that user, if given) whose "METHOD path" matches; how: empty, truncated (chunks end early), half (half
-                          the JSON, well framed), html, 401, 403, 404, 500, close, slow, hang, lost (done,
+                          the JSON, well framed), html, 400, 401, 403, 404, 500, close, slow, hang, lost (done,
                           and no answer)
   DELETE /_peer/fail      no more of them
   POST   /_peer/set       any of index_delay_ms, webhook_url (list or null), webhook_version,
@@ -481,6 +481,8 @@ class Peer:
         try:
             if how == "401":
                 raise Refusal(401, "AuthenticationError", "Authentication failure")
+            if how == "400":
+                raise bad("Refused for a test")
             if how == "403":
                 raise Refusal(403, "AuthorizationError", "Your are not authorized")
             if how == "404":

@@ -94,6 +94,9 @@ class TheHive:
     def patch(self, case, key=None, **fields):
         self.call("PATCH", f"/api/v1/case/{case}", fields, key)
 
+    def patch_alert(self, alert, **fields):
+        self.call("PATCH", f"/api/v1/alert/{alert}", fields)
+
     def closed(self, status="TruePositive"):
         if self.version == 4:
             return {"status": "Resolved", "resolutionStatus": status, "impactStatus": "WithImpact",
