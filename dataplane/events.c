@@ -98,12 +98,13 @@ static bool same(const struct denial *a, const struct denial *b)
 
 static uint32_t slot_of(const struct denial *d)
 {
-	uint64_t words[4], h = 0x9e3779b97f4a7c15 ^ d->rule ^ (uint64_t)d->port << 32;
+	uint64_t w[4], h;
 
-	memcpy(words, d->src, 16);
-	memcpy(words + 2, d->dst, 16);
-	for (int i = 0; i < 4; i++)
-		h = (h ^ words[i]) * 0xff51afd7ed558ccd ^ h >> 29;
+	memcpy(w, d->src, 16);
+	memcpy(w + 2, d->dst, 16);
+	// Products that do not wait for each other.
+	h = (w[0] ^ d->rule) * 0x9e3779b97f4a7c15 ^ (w[1] ^ d->port) * 0xff51afd7ed558ccd
+		^ w[2] * 0xc4ceb9fe1a85ec53 ^ w[3] * 0xd6e8feb86659fd93;
 	return (uint32_t)(h >> 32) % SLOTS;
 }
 

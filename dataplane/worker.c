@@ -130,7 +130,6 @@ static void packet_describe(struct worker_flight *f, unsigned i)
 	packet_read(f->mbufs[i], &f->packets[i]);
 	if (unlikely(f->policy->nat64.n))
 		nat64_walk(&f->policy->nat64, &f->packets[i]);
-	f->described[i] = true;
 }
 
 // A packet that has to be told apart: something in the list is near, or it had no room in the
@@ -157,73 +156,177 @@ packet_judge(struct worker *w, const struct worker_flight *f, unsigned i, struct
 		       d);
 }
 
-// Whether the packet is forwarded; else it is an answer now, or free.
-static bool packet_finish(
+// What is not forwarded is an answer now, or free. p: NULL where the packet is not described.
+static void packet_drop(
 	struct worker *w,
 	const struct worker_flight *f,
 	unsigned i,
-	struct decision *d,
+	uint8_t reason,
+	struct packet *p,
 	struct outbox *out
 )
 {
-	const struct worker_path *path = f->path;
 	struct rte_mbuf *m = f->mbufs[i];
-	const struct packet *p = &f->packets[i];
+	struct packet described;
 
-	if (d->verdict != VERDICT_DROP && m->pkt_len > path->frame_max) {
-		d->verdict = VERDICT_DROP;
-		d->reason = REASON_OVERSIZE;
+	if (w->reply_reset && reason == REASON_ENTRY_DENY && f->path->direction == DIRECTION_OUT) {
+		if (!p) {
+			p = &described;
+			packet_read(m, p);
+		}
+		if (reply(w, m, p)) {
+			out->reply[out->n_reply++] = m;
+			return;
+		}
 	}
-	count(w, d->reason, 1, m->pkt_len);
-	if (d->verdict != VERDICT_FORWARD && d->reason != REASON_NO_LIST)
-		report(w, p, d, path->direction, m->pkt_len);
-	if (d->verdict != VERDICT_DROP)
-		return true;
-	if (w->reply_reset && d->reason == REASON_ENTRY_DENY && path->direction == DIRECTION_OUT
-	    && reply(w, m, p))
-		out->reply[out->n_reply++] = m;
-	else
-		out->drop[out->n_drop++] = m;
-	return false;
+	out->drop[out->n_drop++] = m;
 }
 
-// Any packet. Apart, so that what most packets are keeps the registers.
-static bool __attribute__((noinline))
-packet_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
+// A packet that was described. Whether it is forwarded.
+static bool packet_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
 {
 	struct decision d = {.reason = f->asked[i].reason, .rule = MATCH_NONE};
+	const struct rte_mbuf *m = f->mbufs[i];
+	struct packet *p = &f->packets[i];
 
-	if (!f->described[i])
-		packet_describe(f, i);
 	if (f->room[i] && decide_plain(&f->match, &f->asked[i]))
 		d.verdict = f->policy->verdicts[d.reason];
 	else
 		packet_judge(w, f, i, &d);
-	return packet_finish(w, f, i, &d, out);
+	if (d.verdict != VERDICT_DROP && m->pkt_len > f->path->frame_max) {
+		d.verdict = VERDICT_DROP;
+		d.reason = REASON_OVERSIZE;
+	}
+	count(w, d.reason, 1, m->pkt_len);
+	if (d.verdict != VERDICT_FORWARD && d.reason != REASON_NO_LIST)
+		report(w, p, &d, f->path->direction, m->pkt_len);
+	if (d.verdict == VERDICT_DROP)
+		packet_drop(w, f, i, d.reason, p, out);
+	return d.verdict != VERDICT_DROP;
+}
+
+// What is known of a plain packet: the same as when it was asked for.
+static inline void plain_read(const struct rte_mbuf *m, struct packet_brief *b)
+{
+	(void)packet_brief(rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, b);
+}
+
+// Stored as a whole: whoever reads a part of it need not wait for smaller stores to come together.
+static inline void address_put(uint8_t to[static 16], const uint8_t *addr, uint8_t family)
+{
+	uint32_t words[4] = {0};
+
+	if (family == 6) {
+		memcpy(to, addr, 16);
+		return;
+	}
+	memcpy(words, addr, 4);
+	memcpy(to, words, 16);
+}
+
+// What is found among the exceptions. hit: where to put it.
+static inline const struct match_hit *exception_find(
+	const struct match *exceptions,
+	const struct packet_brief *b,
+	bool source,
+	struct match_hit *hit
+)
+{
+	const uint8_t *addr = source ? b->src : b->dst;
+	uint8_t octets[16] = {0};
+
+	if (!exceptions || (b->family == 4 && match_far4(exceptions, be32(addr))))
+		return NULL;
+	memcpy(octets, addr, b->family == 4 ? 4 : 16);
+	match_lookup(exceptions, b->family, octets, b->proto, source ? b->sport : b->dport, hit);
+	return hit;
+}
+
+// A plain packet that something in the list covers. Whether it is forwarded.
+static inline bool
+marked_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outbox *out)
+{
+	const bool inward = f->path->direction == DIRECTION_IN;
+	const struct match_hit *hit = &f->match.hit[i];
+	const struct rte_mbuf *m = f->mbufs[i];
+	struct match_hit exception;
+	struct packet_brief b;
+	struct denial d;
+
+	plain_read(m, &b);
+	d.verdict = decide_hit(
+		f->policy,
+		hit,
+		exception_find(w->live->exceptions, &b, inward, &exception),
+		&d.reason
+	);
+	count(w, d.reason, 1, m->pkt_len);
+	if (d.verdict == VERDICT_FORWARD)
+		return true;
+	d.rule = hit->enforce != MATCH_NONE ? hit->enforce : hit->monitor;
+	d.family = b.family;
+	d.proto = b.proto;
+	d.inward = inward;
+	d.port = b.dport;
+	d.packets = 1;
+	d.bytes = m->pkt_len;
+	address_put(d.src, b.src, b.family);
+	address_put(d.dst, b.dst, b.family);
+	match_rule_key(w->live->entries, d.rule, &d.entry);
+	events_denied(w->events, w->index, &d);
+	if (d.verdict != VERDICT_DROP)
+		return true;
+	packet_drop(w, f, i, d.reason, NULL, out);
+	return false;
+}
+
+// What is not just counted and forwarded, one bit each. Returns what is forwarded of them.
+static uint64_t __attribute__((noinline))
+rest_settle(struct worker *w, struct worker_flight *f, uint64_t rest, struct outbox *out)
+{
+	uint64_t forward = 0;
+
+	for (; rest; rest &= rest - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(rest);
+		bool plain = f->plain >> i & 1, passes;
+
+		if (plain)
+			f->plain_bytes -= f->mbufs[i]->pkt_len;
+		if (likely(plain && f->match.hits >> i & 1)) {
+			passes = marked_settle(w, f, i, out);
+		} else {
+			if (plain) { // only where what is not listed is not forwarded
+				packet_describe(f, i);
+				f->asked[i] = (struct decide_asked){.reason = REASON_NO_ENTRY};
+				f->room[i] = true;
+			}
+			passes = packet_settle(w, f, i, out);
+		}
+		forward |= (uint64_t)passes << i;
+	}
+	return forward;
 }
 
 // All of a burst. Most packets are only counted and forwarded, and counted once for all of them:
 // stores to the same counter would wait for each other.
 static void packets_finish(struct worker *w, struct worker_flight *f, struct outbox *out)
 {
-	const bool forward = f->policy->verdicts[REASON_NO_ENTRY] == VERDICT_FORWARD;
-	const uint64_t plain = forward ? f->plain & ~f->match.hits : 0;
-	uint64_t bytes = f->plain_bytes;
+	const uint64_t all = ~(uint64_t)0 >> (64 - f->n);
+	uint64_t forward = f->plain & ~f->match.hits;
 	uint16_t n = 0;
 
+	if (unlikely(f->policy->verdicts[REASON_NO_ENTRY] != VERDICT_FORWARD))
+		forward = 0;
+	n = (uint16_t)__builtin_popcountll(forward);
+	if (all & ~forward)
+		forward |= rest_settle(w, f, all & ~forward, out);
+	count(w, REASON_NO_ENTRY, n, f->plain_bytes);
+	n = 0;
 	for (uint16_t i = 0; i < f->n; i++) {
-		struct rte_mbuf *m = f->mbufs[i];
-
-		if (likely(plain >> i & 1)) {
-			out->forward[n++] = m;
-			continue;
-		}
-		bytes -= f->plain >> i & 1 ? m->pkt_len : 0;
-		if (packet_settle(w, f, i, out))
-			out->forward[n++] = m;
+		out->forward[n] = f->mbufs[i];
+		n += forward >> i & 1;
 	}
 	out->n_forward = n;
-	count(w, REASON_NO_ENTRY, (unsigned)__builtin_popcountll(plain), bytes);
 }
 
 static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
@@ -239,14 +342,14 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 	}
 }
 
-// The remote end of a packet that was described or never will be. False: it has none.
+// The remote end of a packet that was asked for. False: it has none.
 static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch_sample *sample)
 {
 	const bool inward = f->path->direction == DIRECTION_IN;
 	const struct rte_mbuf *m = f->mbufs[i];
 
 	*sample = (struct sketch_sample){.inward = inward, .bytes = m->pkt_len};
-	if (f->described[i]) {
+	if (!(f->plain >> i & 1)) {
 		const struct packet *p = &f->packets[i];
 		const struct packet_layer *l;
 
@@ -260,10 +363,7 @@ static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch
 	} else {
 		struct packet_brief b;
 
-		if (!packet_brief(
-			    rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, &b
-		    ))
-			return false;
+		plain_read(m, &b);
 		memcpy(sample->addr, inward ? b.src : b.dst, b.family == 4 ? 4 : 16);
 		sample->family = b.family;
 		sample->proto = b.proto;
@@ -285,44 +385,76 @@ static void __attribute__((noinline)) flight_sample(struct worker *w, const stru
 	}
 }
 
+// Any packet but the commonest.
+static void __attribute__((noinline)) packet_ask(struct worker_flight *f, unsigned i, bool briefly)
+{
+	const struct worker_path *path = f->path;
+	const struct rte_mbuf *m = f->mbufs[i];
+	struct packet_brief brief;
+
+	if (briefly && m->nb_segs == 1 && m->pkt_len <= path->frame_max
+	    && match_pushed(&f->match) == i
+	    && packet_brief(
+		    rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, &brief
+	    )) {
+		decide_ask_brief(&brief, path->direction, &f->match);
+		f->plain |= (uint64_t)1 << i;
+		f->plain_bytes += m->pkt_len;
+		return;
+	}
+	packet_describe(f, i);
+	f->room[i]
+		= decide_ask(f->policy, &f->packets[i], path->direction, &f->match, &f->asked[i]);
+}
+
+// From packet i on as many as are of the commonest kind. Returns the first that is not.
+static unsigned commons_ask(struct worker_flight *f, unsigned i, bool source)
+{
+	const unsigned n = f->n, from = i;
+	const uint32_t len_max = f->path->frame_max;
+	uint32_t n4 = f->match.n4;
+	uint64_t bytes = 0;
+
+	for (; i < n; i++) {
+		const struct rte_mbuf *m = f->mbufs[i];
+		const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
+
+		if (unlikely(m->nb_segs != 1 || !packet_common(data, m->data_len, len_max)))
+			break;
+		match_place4(
+			&f->match,
+			n4++,
+			i,
+			packet_common_addr(data, source),
+			packet_common_transport(data, source)
+		);
+		bytes += m->data_len;
+	}
+	f->match.n4 = n4;
+	f->plain |= (((uint64_t)1 << (i - from)) - 1) << from;
+	f->plain_bytes += bytes;
+	return i;
+}
+
 // The first step: headers; the first filter of each lookup is asked for.
 static void flight_ask(struct worker *w, struct worker_flight *f)
 {
 	const enum direction direction = f->path->direction;
-	const uint32_t frame_max = f->path->frame_max;
-	uint64_t plain = 0, bytes = 0;
+	unsigned i = 0;
 	bool briefly;
 
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
+	f->plain = f->plain_bytes = 0;
 	match_clear(w->live->entries, &f->match);
+	match_follow(&f->match, w->live->exceptions);
 	briefly = decide_briefly(f->policy, direction);
-	for (uint16_t i = 0; i < f->n; i++) {
-		const struct rte_mbuf *m = f->mbufs[i];
-		struct packet_brief brief;
-
-		// Described only where that is asked for: most packets never are.
-		f->described[i] = false;
-		if (likely(briefly && m->nb_segs == 1
-			   && packet_brief(
-				   rte_pktmbuf_mtod(m, const uint8_t *),
-				   m->data_len,
-				   m->data_len,
-				   &brief
-			   ))) {
-			f->room[i] = decide_ask_brief(&brief, direction, &f->match, &f->asked[i]);
-			if (likely(f->room[i] && f->asked[i].first == i && m->pkt_len <= frame_max
-			    )) {
-				plain |= (uint64_t)1 << i;
-				bytes += m->pkt_len;
-			}
-			continue;
-		}
-		packet_describe(f, i);
-		f->room[i]
-			= decide_ask(f->policy, &f->packets[i], direction, &f->match, &f->asked[i]);
+	for (;; i++) {
+		if (briefly && match_pushed(&f->match) == i)
+			i = commons_ask(f, i, direction == DIRECTION_IN);
+		if (i == f->n)
+			break;
+		packet_ask(f, i, briefly);
 	}
-	f->plain = plain;
-	f->plain_bytes = bytes;
 	w->sample_left -= f->n;
 	if (unlikely(w->sample_left < 0))
 		flight_sample(w, f);

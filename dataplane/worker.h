@@ -33,11 +33,11 @@ struct worker_flight {
 	const struct policy *policy;
 	uint16_t n;
 	struct rte_mbuf *mbufs[WORKER_BURST];
-	struct packet packets[WORKER_BURST]; // of those that are described
-	bool described[WORKER_BURST];
-	// Of packets that are counted and forwarded if nothing in the list is near them: one bit
-	// each, which is also their position in the lookups; and their octets.
+	// Packets that packet_brief reads and that are judged by one address: one bit each, which
+	// is also its position in the lookups; and their octets. Nothing else is known of them.
 	uint64_t plain, plain_bytes;
+	// Of the others:
+	struct packet packets[WORKER_BURST];
 	struct decide_asked asked[WORKER_BURST];
 	bool room[WORKER_BURST]; // false: too many addresses in one burst, judged alone
 	struct match_burst match;

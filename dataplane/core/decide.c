@@ -50,22 +50,6 @@ static uint8_t ports_proto(const struct packet_layer *l)
 	return l->proto;
 }
 
-static bool excepted(const struct judge *j, const struct judged *a, enum reason *ret_reason)
-{
-	struct match_hit hit;
-
-	if (!j->exceptions)
-		return false;
-	match_lookup(j->exceptions, a->family, a->addr, ports_proto(a->layer), a->port, &hit);
-	if (hit.actions & MATCH_PROTECT)
-		*ret_reason = REASON_PROTECTED;
-	else if (hit.actions & MATCH_ALLOW)
-		*ret_reason = REASON_ALLOWED;
-	else
-		return false;
-	return true;
-}
-
 // Enforcement that is paused never drops.
 static uint8_t verdict_of(const struct policy *p, enum reason reason)
 {
@@ -92,28 +76,59 @@ offer(struct judge *j, const struct judged *a, enum weight weight, enum reason r
 	};
 }
 
-static void address_judge(struct judge *j, const struct judged *a, const struct match_hit *found)
+static enum reason
+reason_of(const struct policy *policy, const struct match_hit *hit, uint8_t exceptions)
 {
-	const struct match_hit hit = *found;
-	enum reason reason;
-	uint32_t rule;
-	bool fragment;
+	if (exceptions & MATCH_PROTECT)
+		return REASON_PROTECTED;
+	if (exceptions & MATCH_ALLOW)
+		return REASON_ALLOWED;
+	if (hit->enforce != MATCH_NONE)
+		return policy->paused ? REASON_PAUSED : REASON_ENTRY_DENY;
+	return hit->monitor != MATCH_NONE ? REASON_ENTRY_MONITOR : REASON_NO_ENTRY;
+}
 
-	fragment = hit.port_rule && (a->layer->flags & PACKET_FRAGMENT_LATER);
-	rule = hit.enforce != MATCH_NONE ? hit.enforce : hit.monitor;
-	if (rule == MATCH_NONE && !fragment)
-		return;
-	if (excepted(j, a, &reason)) {
-		offer(j, a, WEIGHT_EXCEPTED, reason, rule);
-		return;
+static enum weight weight_of(enum reason reason)
+{
+	switch (reason) {
+	case REASON_PROTECTED:
+	case REASON_ALLOWED:
+		return WEIGHT_EXCEPTED;
+	case REASON_ENTRY_DENY:
+		return WEIGHT_DENY;
+	case REASON_PAUSED:
+	case REASON_ENTRY_MONITOR:
+		return WEIGHT_MONITOR;
+	default:
+		return WEIGHT_NONE;
 	}
-	if (hit.enforce != MATCH_NONE && !j->policy->paused)
-		offer(j, a, WEIGHT_DENY, REASON_ENTRY_DENY, rule);
-	else if (hit.enforce != MATCH_NONE)
-		offer(j, a, WEIGHT_MONITOR, REASON_PAUSED, rule);
-	else if (hit.monitor != MATCH_NONE)
-		offer(j, a, WEIGHT_MONITOR, REASON_ENTRY_MONITOR, rule);
-	if (fragment) {
+}
+
+static uint32_t rule_of(const struct match_hit *hit)
+{
+	return hit->enforce != MATCH_NONE ? hit->enforce : hit->monitor;
+}
+
+static void address_judge(struct judge *j, const struct judged *a, const struct match_hit *hit)
+{
+	bool fragment = hit->port_rule && (a->layer->flags & PACKET_FRAGMENT_LATER);
+	struct match_hit exception = {0};
+	enum reason reason;
+
+	if (rule_of(hit) == MATCH_NONE && !fragment)
+		return;
+	if (j->exceptions)
+		match_lookup(
+			j->exceptions,
+			a->family,
+			a->addr,
+			ports_proto(a->layer),
+			a->port,
+			&exception
+		);
+	reason = reason_of(j->policy, hit, exception.actions);
+	offer(j, a, weight_of(reason), reason, rule_of(hit));
+	if (fragment && weight_of(reason) != WEIGHT_EXCEPTED) {
 		bool drop = verdict_of(j->policy, REASON_FRAGMENT_PORT_ENTRY) == VERDICT_DROP;
 
 		offer(j,
@@ -122,6 +137,17 @@ static void address_judge(struct judge *j, const struct judged *a, const struct 
 		      REASON_FRAGMENT_PORT_ENTRY,
 		      MATCH_NONE);
 	}
+}
+
+uint8_t decide_hit(
+	const struct policy *policy,
+	const struct match_hit *hit,
+	const struct match_hit *exception,
+	uint8_t *ret_reason
+)
+{
+	*ret_reason = (uint8_t)reason_of(policy, hit, exception ? exception->actions : 0);
+	return policy->verdicts[*ret_reason];
 }
 
 // --- a packet's addresses, in the order in which they are reported

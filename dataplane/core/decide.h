@@ -59,24 +59,15 @@ static inline bool decide_briefly(const struct policy *p, enum direction directi
 		&& !(direction == DIRECTION_IN && p->inbound_allow);
 }
 
-// As decide_ask, of a packet that has not been described.
-static inline bool decide_ask_brief(
-	const struct packet_brief *b,
-	enum direction direction,
-	struct match_burst *burst,
-	struct decide_asked *ret_asked
-)
+// As decide_ask, of a packet that has not been described; it takes one position, for which there
+// has to be room. If nothing is found it is REASON_NO_ENTRY, else decide_hit tells.
+static inline void
+decide_ask_brief(const struct packet_brief *b, enum direction direction, struct match_burst *burst)
 {
-	unsigned at = match_pushed(burst);
-
-	if (at == MATCH_BURST)
-		return false;
-	*ret_asked = (struct decide_asked){.first = (uint8_t)at, .n = 1, .reason = REASON_NO_ENTRY};
 	if (direction == DIRECTION_IN)
 		match_push(burst, b->family, b->src, b->proto, b->sport);
 	else
 		match_push(burst, b->family, b->dst, b->proto, b->dport);
-	return true;
 }
 
 // True: nothing in the list is near, the packet's reason is `asked->reason`, and its verdict is the
@@ -95,6 +86,16 @@ void decide_answer(
 	const struct match_burst *,
 	const struct decide_asked *,
 	struct decision *ret_decision
+);
+
+// What one address comes to that the list covers, as found by match_end: of a packet asked for with
+// decide_ask_brief all there is to judge. exception: what the same lookup found among the
+// exceptions, NULL: nothing. Returns the verdict.
+uint8_t decide_hit(
+	const struct policy *,
+	const struct match_hit *,
+	const struct match_hit *exception,
+	uint8_t *ret_reason
 );
 
 // All of it for one packet.

@@ -15,6 +15,7 @@
 
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -117,6 +118,7 @@ struct match_probe { // a key that the filters could not rule out
 // else; need not be zeroed.
 struct match_burst {
 	const struct match_filters *filters;
+	const struct match_filters *next; // by match_follow
 	// By match_push: what is looked up, by family. about: position in order of pushing << 24 |
 	// protocol << 16 | port.
 	uint32_t n4, n6;
@@ -141,7 +143,24 @@ struct match_burst {
 static inline void match_clear(const struct match *m, struct match_burst *b)
 {
 	b->filters = (const struct match_filters *)m;
+	b->next = NULL;
 	b->n4 = b->n6 = 0;
+}
+
+// What is found will be looked up in another structure too, as match_far4 does: its filter is asked
+// for meanwhile. After match_clear.
+static inline void match_follow(struct match_burst *b, const struct match *next)
+{
+	b->next = (const struct match_filters *)next;
+}
+
+// Nothing covers this IPv4 address (host byte order), and nothing is near it.
+static inline bool match_far4(const struct match *m, uint32_t addr)
+{
+	const struct match_filters *f = (const struct match_filters *)m;
+	uint32_t word = atomic_load_explicit(&f->near[addr >> 13], memory_order_acquire);
+
+	return !(word >> (addr >> 8 & 31) & 1);
 }
 
 // For filters alone: what collides costs time, not correctness.
@@ -177,6 +196,16 @@ static inline unsigned match_pushed(const struct match_burst *b)
 	return b->n4 + b->n6;
 }
 
+// match_push of an IPv4 address, by a caller that keeps the counts: n4 of IPv4 so far, `pushed` of
+// both families. addr: host byte order; transport: protocol << 16 | port.
+static inline void
+match_place4(struct match_burst *b, uint32_t n4, uint32_t pushed, uint32_t addr, uint32_t transport)
+{
+	b->v4[n4] = addr;
+	b->about4[n4] = pushed << 24 | transport;
+	__builtin_prefetch(&b->filters->near[addr >> 13]);
+}
+
 // One more address, at most MATCH_BURST; its filter is asked for. proto 0: ports unknown, port
 // rules do not match (port_rule still tells that one enforces on the address, whatever its protocol
 // and port).
@@ -192,11 +221,15 @@ static inline void match_push(
 	uint32_t about = (n4 + n6) << 24 | (uint32_t)proto << 16 | port;
 
 	if (family == 4) {
-		b->v4[n4] = (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16
-			| (uint32_t)addr[2] << 8 | addr[3];
-		b->about4[n4] = about;
+		match_place4(
+			b,
+			n4,
+			n4 + n6,
+			(uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8
+				| addr[3],
+			(uint32_t)proto << 16 | port
+		);
 		b->n4 = n4 + 1;
-		__builtin_prefetch(&b->filters->near[b->v4[n4] >> 13]);
 	} else {
 		memcpy(b->v6[n6], addr, 16);
 		b->about6[n6] = about;

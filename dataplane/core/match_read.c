@@ -28,45 +28,17 @@ static inline unsigned bit_of(const _Atomic(uint32_t) *words, uint32_t cell)
 
 // --- what differs
 
-// Which of the addresses have their /24's bit, as indices.
-#ifdef __AVX512F__
-static inline unsigned near_filter(const struct match *m, const struct match_burst *b, uint32_t *at)
+// Which of the addresses have their /24's bit: a bit for each.
+static inline uint64_t near_filter(const struct match *m, const struct match_burst *b)
 {
-	const void *bits = m->near;
-	const __m512i one = _mm512_set1_epi32(1);
-	__m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-	unsigned n = 0;
+	const _Atomic(uint32_t) *words = m->near;
+	uint64_t near = 0;
 
-	for (unsigned i = 0; i < b->n4; i += 16) {
-		__m512i k = _mm512_load_si512(b->v4 + i);
-		__m512i w = _mm512_i32gather_epi32(_mm512_srli_epi32(k, 13), bits, 4);
-		__m512i bit = _mm512_sllv_epi32(
-			one, _mm512_and_si512(_mm512_srli_epi32(k, 8), _mm512_set1_epi32(31))
-		);
-		__mmask16 hit = _mm512_test_epi32_mask(w, bit);
-
-		if (b->n4 - i < 16)
-			hit &= (__mmask16)((1u << (b->n4 - i)) - 1);
-		_mm512_mask_compressstoreu_epi32(at + n, hit, index);
-		n += (unsigned)__builtin_popcount(hit);
-		index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
-	}
-	return n;
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < b->n4; i++)
+		near |= (uint64_t)bit_of(words, b->v4[i] >> 8) << i;
+	return near;
 }
-#else
-static inline unsigned near_filter(const struct match *m, const struct match_burst *b, uint32_t *at)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < b->n4; i++) {
-		uint32_t cell = b->v4[i] >> 8;
-
-		at[n] = i;
-		n += bit_of(m->near, cell);
-	}
-	return n;
-}
-#endif
 
 // Bits of the places that hold the key.
 static inline unsigned keys_equal(const struct host_line *l, uint32_t addr)
@@ -386,28 +358,32 @@ static void begin6(const struct match *m, struct match_burst *b)
 
 static void begin4(const struct match *m, struct match_burst *b)
 {
-	uint32_t near[MATCH_BURST + 16];
-	unsigned n = near_filter(m, b, near);
+	const uint64_t near = near_filter(m, b);
+	unsigned n = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t hash = host_hash(m, b->v4[near[i]]);
+	for (uint64_t left = near; left; left &= left - 1, n++) {
+		unsigned i = (unsigned)__builtin_ctzll(left);
+		uint64_t hash = host_hash(m, b->v4[i]);
 		uint32_t line = reduce(hash, m->host_lines);
 
 		__builtin_prefetch(&m->hosts[line]);
-		b->host_passed[i] = meta_passed_bit(hash);
-		b->host[i] = (uint8_t)near[i];
-		b->host_line[i] = line;
+		if (b->next)
+			__builtin_prefetch(&b->next->near[b->v4[i] >> 13]);
+		b->host_passed[n] = meta_passed_bit(hash);
+		b->host[n] = (uint8_t)i;
+		b->host_line[n] = line;
 	}
 	b->n_hosts = n;
-	if (!n || !atomic_load_explicit(&m->wides4, memory_order_acquire))
+	if (!near || !atomic_load_explicit(&m->wides4, memory_order_acquire))
 		return;
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t addr = b->v4[near[i]];
+	for (uint64_t left = near; left; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(left);
+		uint32_t addr = b->v4[i];
 		uint32_t tops = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
 
 		// The smaller table first: in a list of hosts it is nearly empty.
 		if (tops && bit_of(m->wide, addr >> 8))
-			wide_probe(m, b, near[i], tops);
+			wide_probe(m, b, i, tops);
 	}
 }
 

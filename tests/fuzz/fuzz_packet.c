@@ -11,6 +11,7 @@
 
 #include <pcap/pcap.h>
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,24 @@ static void paths_compare(const uint8_t *octets, uint32_t len, uint32_t wire_len
 	CHECK(memcmp(a.layers, b.layers, a.n_layers * sizeof(*a.layers)) == 0);
 }
 
+// The shortest tells what the short one tells.
+static void common_compare(const uint8_t *octets, uint32_t len)
+{
+	struct packet_brief b;
+	uint32_t addr;
+
+	if (!packet_common(octets, len, 1518))
+		return;
+	CHECK(len <= 1518 && packet_brief(octets, len, len, &b));
+	CHECK(b.family == 4 && !b.tagged);
+	for (int source = 0; source < 2; source++) {
+		addr = htonl(packet_common_addr(octets, source));
+		CHECK(memcmp(&addr, source ? b.src : b.dst, 4) == 0);
+		CHECK(packet_common_transport(octets, source)
+		      == ((uint32_t)b.proto << 16 | (source ? b.sport : b.dport)));
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct match *m = everything_denied();
@@ -116,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	packet_check(&p, len + 14, wire_len + 14);
 	if (len)
 		paths_compare(octets, len, wire_len);
+	common_compare(octets, len);
 	policy_init(&policy);
 	policy.have_list = true;
 	decide(&policy, m, NULL, &p, (enum direction)(data[1] % 3), &d);

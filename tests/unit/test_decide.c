@@ -9,6 +9,7 @@
 #include "tests/match_memory.h"
 #include "tests/unit/cm.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -228,6 +229,60 @@ static void test_embedded_addresses(void **state)
 	assert_true(d.source);
 }
 
+// What is taken at the shortest is what packet_brief takes, and looked up by the same.
+static void test_commonest(void **state)
+{
+	static const struct {
+		const char *text;
+		bool taken;
+	} frames[] = {
+		{"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S", true},
+		{"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 / data 1000", true},
+		{"eth / ip 10.0.0.1>203.0.113.7 / udp 40000>443 / data 20", true},
+		{"eth / ip 10.0.0.1>203.0.113.7 / udp 40000>4789 / data 20", false},
+		{"eth / ip 10.0.0.1>203.0.113.7 / udp 3544>443 / data 20", false},
+		{"eth / ip 10.0.0.1>203.0.113.7 / udp 40000>443 / data 2", false}, // short
+		{"eth / ip 10.0.0.1>203.0.113.7 / icmp 8 0 / data 40", false},
+		{"eth / vlan 5 / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S", false},
+		{"eth / ip6 2001:db8::1>2001:db8::7 / tcp 40000>443 S", false},
+		{"eth / ip 10.0.0.1>203.0.113.7 / ip 10.0.0.1>203.0.113.7 / tcp 1>2 S", false},
+	};
+	struct frame f;
+	char error[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+		struct packet_brief b;
+		uint32_t addr;
+
+		assert_int_equal(frame_parse(frames[i].text, &f, error), 0);
+		assert_int_equal(packet_common(f.octets, f.len, 1522), frames[i].taken);
+		if (!frames[i].taken)
+			continue;
+		assert_true(packet_brief(f.octets, f.len, f.len, &b));
+		for (int source = 0; source < 2; source++) {
+			addr = htonl(packet_common_addr(f.octets, source));
+			assert_memory_equal(&addr, source ? b.src : b.dst, 4);
+			assert_int_equal(
+				packet_common_transport(f.octets, source),
+				(uint32_t)b.proto << 16 | (source ? b.sport : b.dport)
+			);
+		}
+		assert_false(packet_common(f.octets, f.len, f.len - 1));
+	}
+	// What lies, and what is no whole datagram.
+	for (unsigned at = 12; at < 47; at++) {
+		struct packet_brief b;
+
+		assert_int_equal(frame_parse(frames[0].text, &f, error), 0);
+		for (unsigned value = 0; value < 256; value++) {
+			f.octets[at] = (uint8_t)value;
+			if (packet_common(f.octets, f.len, 1522))
+				assert_true(packet_brief(f.octets, f.len, f.len, &b));
+		}
+	}
+}
+
 // A packet that is not described is looked up by the same address, protocol and port.
 static void test_asked_briefly(void **state)
 {
@@ -250,14 +305,15 @@ static void test_asked_briefly(void **state)
 		packet_parse(f.octets, f.len, f.wire_len, f.link, &p);
 		assert_true(packet_brief(f.octets, f.len, f.len, &b));
 		for (enum direction d = DIRECTION_OUT; d <= DIRECTION_IN; d++) {
-			struct decide_asked asked[2];
+			struct decide_asked asked;
+			const struct decide_asked one = {.n = 1, .reason = REASON_NO_ENTRY};
 
 			match_clear(entries, &brief);
 			match_clear(entries, &full);
 			assert_true(decide_briefly(&policy, d));
-			assert_true(decide_ask_brief(&b, d, &brief, &asked[0]));
-			assert_true(decide_ask(&policy, &p, d, &full, &asked[1]));
-			assert_memory_equal(&asked[0], &asked[1], sizeof(asked[0]));
+			decide_ask_brief(&b, d, &brief);
+			assert_true(decide_ask(&policy, &p, d, &full, &asked));
+			assert_memory_equal(&asked, &one, sizeof(one));
 			assert_int_equal(brief.n4, full.n4);
 			assert_int_equal(brief.n6, full.n6);
 			assert_int_equal(brief.n4 + brief.n6, 1);
@@ -293,6 +349,7 @@ int main(void)
 		cmocka_unit_test_setup(test_nothing_to_judge, setup),
 		cmocka_unit_test_setup(test_reasons_of_the_walk, setup),
 		cmocka_unit_test_setup(test_embedded_addresses, setup),
+		cmocka_unit_test_setup(test_commonest, setup),
 		cmocka_unit_test_setup(test_asked_briefly, setup),
 	};
 
