@@ -142,6 +142,7 @@ bool ends_run(
 	if (w->now - w->ran > BUCKETS && !w->skip_at) {
 		w->skip_at = w->ran + BUCKETS;
 		w->skip_to = w->now;
+		w->walking = false; // what was passed over in this bucket may be due by now
 	}
 	while (w->ran != w->now) {
 		if (!bucket_run(w, &looks, due, ctx))

@@ -28,6 +28,13 @@
 #define IDLE_S 10 // for a newcomer's HELLO and for root's request
 #define RETELL_MS 10000 // root's actions that control has not acknowledged
 #define SEND_BUFFER 1048576
+#define ANSWER_SMALL 256 // what any answer but a status fits in
+
+_Static_assert(
+	sizeof(struct wire_result) <= ANSWER_SMALL && sizeof(struct wire_hello_ack) <= ANSWER_SMALL
+		&& sizeof(struct wire_lookup_answer) <= ANSWER_SMALL,
+	"answers to what changes something are small"
+);
 
 struct pending {
 	TAILQ_ENTRY(pending) entry;
@@ -50,6 +57,7 @@ struct peer {
 	struct event *read, *write;
 	struct pendings pendings;
 	size_t n_pendings;
+	struct pending *spare; // to say that there is no memory; NULL: on its way
 	bool closing; // nothing more is read
 };
 
@@ -99,6 +107,7 @@ static void peer_free(struct peer *p)
 		TAILQ_REMOVE(&p->pendings, a, entry);
 		free(a);
 	}
+	free(p->spare);
 	LIST_REMOVE(p, entry);
 	if (p->kind == PEER_ROOT)
 		l->n_ctl--;
@@ -132,13 +141,15 @@ static void peer_arm(struct peer *p)
 		event_add(p->read, p->kind == PEER_CONTROL ? NULL : &idle);
 }
 
-static int pending_add(struct peer *p, enum request_outcome outcome, size_t len)
+static struct pending *pending_make(size_t len)
+{
+	return malloc(sizeof(struct pending) + len);
+}
+
+static void pending_add(struct peer *p, struct pending *a, enum request_outcome outcome, size_t len)
 {
 	struct link *l = p->link;
-	struct pending *a = malloc(sizeof(*a) + len);
 
-	if (!a)
-		return -ENOMEM;
 	*a = (struct pending){
 		.token = outcome == REQUEST_APPLIED ? set_barrier(set_of(l)) : 0,
 		.deadline = set_now(set_of(l)).boot_ms + l->options.deadline_ms,
@@ -149,7 +160,36 @@ static int pending_add(struct peer *p, enum request_outcome outcome, size_t len)
 	memcpy(a->message, l->answer, len);
 	TAILQ_INSERT_TAIL(&p->pendings, a, entry);
 	p->n_pendings++;
-	return 0;
+}
+
+// The place for the answer comes first: nothing is done that could not be answered. Without one the
+// peer is told so, once, with the place that is kept for that; then it goes.
+static bool peer_refuse(struct peer *p, size_t len)
+{
+	struct link *l = p->link;
+	struct pending *a = p->spare;
+	size_t answer_len = 0;
+
+	if (a && p->kind != PEER_NEW)
+		answer_len = request_refuse(l->options.requests, l->message, len, l->answer);
+	if (!answer_len) {
+		peer_free(p);
+		return false;
+	}
+	p->spare = NULL;
+	pending_add(p, a, REQUEST_ANSWER, answer_len);
+	return true;
+}
+
+// An answer has been sent.
+static void pending_done(struct peer *p, struct pending *a)
+{
+	TAILQ_REMOVE(&p->pendings, a, entry);
+	p->n_pendings--;
+	if (p->spare)
+		free(a);
+	else
+		p->spare = a;
 }
 
 static void session_begin(struct peer *p)
@@ -173,9 +213,12 @@ static void session_begin(struct peer *p)
 static bool peer_message(struct peer *p, size_t len)
 {
 	struct link *l = p->link;
+	struct pending *a = pending_make(ANSWER_SMALL);
 	enum request_outcome outcome;
 	size_t answer_len = 0;
 
+	if (!a)
+		return peer_refuse(p, len);
 	outcome = request_handle(
 		l->options.requests, p->kind, p->uid, l->message, len, l->answer, &answer_len
 	);
@@ -183,13 +226,19 @@ static bool peer_message(struct peer *p, size_t len)
 		session_begin(p);
 	if (outcome == REQUEST_CLOSE)
 		p->closing = true;
+	if (answer_len > ANSWER_SMALL) {
+		free(a);
+		a = pending_make(answer_len); // a status: nothing has changed
+	}
+	if (a && answer_len) {
+		pending_add(p, a, outcome, answer_len);
+		return true;
+	}
+	free(a);
 	if (outcome == REQUEST_SILENT)
 		return true;
-	if (!answer_len || pending_add(p, outcome, answer_len) < 0) {
-		peer_free(p);
-		return false;
-	}
-	return true;
+	peer_free(p);
+	return false;
 }
 
 static void peer_read(evutil_socket_t fd, short what, void *ctx)
@@ -245,9 +294,13 @@ static int peer_create(struct link *l, int fd, enum request_peer kind, uint32_t 
 	TAILQ_INIT(&p->pendings);
 	p->read = event_new(l->options.base, fd, EV_READ | EV_PERSIST, peer_read, p);
 	p->write = event_new(l->options.base, fd, EV_WRITE, peer_write, p);
-	if (!p->read || !p->write) {
+	p->spare = pending_make(ANSWER_SMALL);
+	if (!p->read || !p->write || !p->spare) {
 		if (p->read)
 			event_free(p->read);
+		if (p->write)
+			event_free(p->write);
+		free(p->spare);
 		free(p);
 		return -ENOMEM;
 	}
@@ -321,9 +374,7 @@ static void peer_flush(struct peer *p)
 			event_add(p->write, NULL);
 			break;
 		}
-		TAILQ_REMOVE(&p->pendings, a, entry);
-		p->n_pendings--;
-		free(a);
+		pending_done(p, a);
 		if (r < 0 || last) {
 			peer_free(p);
 			return;

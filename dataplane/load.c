@@ -193,7 +193,7 @@ static bool test_decides(struct set *set, uint8_t verdict, uint8_t reason)
 	return d.verdict == verdict && d.reason == reason;
 }
 
-static bool test_passes(struct set *set)
+static int test_run(struct set *set)
 {
 	const struct entry entry = {
 		.indicator = {
@@ -205,26 +205,29 @@ static bool test_passes(struct set *set)
 		.enforce_until = UNTIL_FOREVER,
 	};
 	struct list_state empty = {0};
+	bool before, with;
+	int r = set_load_complete(set, &empty);
 
-	if (set_load_complete(set, &empty) < 0
-	    || !test_decides(set, VERDICT_FORWARD, REASON_NO_ENTRY))
-		return false;
-	if (set_load_put(set, &entry) < 0 || !test_decides(set, VERDICT_DROP, REASON_ENTRY_DENY))
-		return false;
+	if (r < 0)
+		return r;
+	before = test_decides(set, VERDICT_FORWARD, REASON_NO_ENTRY);
+	r = set_load_put(set, &entry);
+	if (r < 0)
+		return r;
+	with = test_decides(set, VERDICT_DROP, REASON_ENTRY_DENY);
 	set_load_remove(set, &entry.indicator);
-	return test_decides(set, VERDICT_FORWARD, REASON_NO_ENTRY);
+	return before && with && test_decides(set, VERDICT_FORWARD, REASON_NO_ENTRY) ? 0 : -EPROTO;
 }
 
 int load_self_test(const struct policy *policy)
 {
 	const struct set_options options = {.capacity = 16, .workers = 1, .policy = *policy};
 	struct set *set;
-	bool passes;
 	int r = set_create(&options, (struct table_time){0}, &set);
 
 	if (r < 0)
 		return r;
-	passes = test_passes(set);
+	r = test_run(set);
 	set_free(set);
-	return passes ? 0 : -EPROTO;
+	return r;
 }

@@ -22,5 +22,5 @@ int load_list(
 bool load_clock_check(struct set *, const char *dir);
 
 // An entry put into a set of its own must drop a packet through decide(), and without it, and after
-// its removal, the packet must pass. 0, or -EPROTO: do not start.
+// its removal, the packet must pass. 0; -EPROTO: do not start; -ENOMEM.
 int load_self_test(const struct policy *);

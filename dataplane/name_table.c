@@ -19,12 +19,19 @@ struct slot {
 	uint8_t subtree;
 };
 
+// Octets of a name to come.
+struct reserve {
+	struct reserve *next;
+	size_t size;
+};
+
 struct name_table {
 	struct slot *slots;
 	uint32_t *heads;
 	uint32_t mask;
 	uint32_t capacity, count, top;
 	uint32_t free; // index + 1 of the first given back
+	struct reserve *reserve, **reserve_end;
 	uint8_t key[16];
 };
 
@@ -37,6 +44,7 @@ int name_table_create(uint32_t capacity, struct name_table **ret_table)
 		return -ENOMEM;
 	while (buckets < capacity && buckets < 1u << 30)
 		buckets *= 2;
+	t->reserve_end = &t->reserve;
 	t->capacity = capacity;
 	t->mask = buckets - 1;
 	t->slots = pages_map(capacity * sizeof(*t->slots));
@@ -53,6 +61,7 @@ void name_table_free(struct name_table *t)
 {
 	if (!t)
 		return;
+	name_unreserve(t);
 	for (uint32_t i = 0; i < t->top; i++)
 		free(t->slots[i].name);
 	pages_unmap(t->slots, t->capacity * sizeof(*t->slots));
@@ -78,6 +87,48 @@ uint32_t name_find(const struct name_table *t, const struct indicator *n)
 	return NAME_NONE;
 }
 
+int name_reserve(struct name_table *t, const struct indicator *n)
+{
+	size_t size = n->name_len > sizeof(struct reserve) ? n->name_len : sizeof(struct reserve);
+	struct reserve *r = malloc(size);
+
+	if (!r)
+		return -ENOMEM;
+	*r = (struct reserve){.size = size};
+	*t->reserve_end = r;
+	t->reserve_end = &r->next;
+	return 0;
+}
+
+static struct reserve *reserve_take(struct name_table *t)
+{
+	struct reserve *r = t->reserve;
+
+	t->reserve = r->next;
+	if (!t->reserve)
+		t->reserve_end = &t->reserve;
+	return r;
+}
+
+void name_unreserve(struct name_table *t)
+{
+	while (t->reserve)
+		free(reserve_take(t));
+}
+
+// What was reserved, in its order; what is too small there was for a name that came twice.
+static char *name_memory(struct name_table *t, size_t len)
+{
+	while (t->reserve) {
+		struct reserve *r = reserve_take(t);
+
+		if (r->size >= len)
+			return (char *)r;
+		free(r);
+	}
+	return malloc(len);
+}
+
 int name_add(struct name_table *t, const struct indicator *n, uint32_t *ret_index)
 {
 	uint32_t index = t->free ? t->free - 1 : t->top;
@@ -87,7 +138,7 @@ int name_add(struct name_table *t, const struct indicator *n, uint32_t *ret_inde
 
 	if (index >= t->capacity)
 		return -ENOSPC;
-	name = malloc(n->name_len);
+	name = name_memory(t, n->name_len);
 	if (!name)
 		return -ENOMEM;
 	memcpy(name, n->name, n->name_len);

@@ -16,6 +16,10 @@ struct name_table;
 int name_table_create(uint32_t capacity, struct name_table **ret_table);
 void name_table_free(struct name_table *);
 uint32_t name_find(const struct name_table *, const struct indicator *); // NAME_NONE
+// The memory for names that will be added next, in this order: adding them then needs none.
+// -ENOMEM.
+int name_reserve(struct name_table *, const struct indicator *);
+void name_unreserve(struct name_table *); // what was not used
 // -ENOSPC, -ENOMEM. The name must not be there.
 int name_add(struct name_table *, const struct indicator *, uint32_t *ret_index);
 void name_remove(struct name_table *, uint32_t index);

@@ -87,8 +87,9 @@ static enum request_outcome result_error(struct request *r, int error, uint64_t 
 		return result(r, WIRE_MISMATCH);
 	case -ESTALE:
 	case -EALREADY:
-	case -ENOMEM:
 		return result(r, WIRE_NEED_SYNC);
+	case -ENOMEM:
+		return result(r, WIRE_NO_MEMORY);
 	default:
 		return result(r, WIRE_BAD_MESSAGE);
 	}
@@ -147,7 +148,7 @@ static enum request_outcome batch(struct request *r)
 		return result(r, WIRE_BAD_MESSAGE);
 	changes = malloc((m.n ? m.n : 1) * sizeof(*changes));
 	if (!changes)
-		return result(r, WIRE_NEED_SYNC);
+		return result(r, WIRE_NO_MEMORY);
 	for (uint32_t i = 0; error == 0 && i < m.n; i++) {
 		enum wire_op op;
 		int n = wire_entry_read(r->message + at, r->len - at, &op, &changes[i].entry);
@@ -184,8 +185,8 @@ static enum request_outcome sync_begin(struct request *r)
 	return error < 0 ? result_error(r, error, target.count) : result(r, WIRE_OK);
 }
 
-// Reads the records once without and once with putting them: a message that is wrong changes
-// nothing.
+// Reads the records once without and once with putting them: a message that is wrong, or that there
+// is no memory for, changes nothing.
 static int sync_entries_walk(struct request *r, const struct wire_sync_entries *m, bool put)
 {
 	size_t at = sizeof(*m);
@@ -196,8 +197,9 @@ static int sync_entries_walk(struct request *r, const struct wire_sync_entries *
 		int n = wire_entry_read(r->message + at, r->len - at, &op, &entry);
 		int error = n < 0 || op != WIRE_PUT ? -EBADMSG : 0;
 
-		if (error == 0 && put)
-			error = set_sync_put(r->q->set, m->generation, &entry);
+		if (error == 0)
+			error = put ? set_sync_put(r->q->set, m->generation, &entry)
+				    : set_sync_reserve(r->q->set, &entry);
 		if (error < 0)
 			return error;
 		at += (size_t)n;
@@ -208,6 +210,7 @@ static int sync_entries_walk(struct request *r, const struct wire_sync_entries *
 static enum request_outcome sync_entries(struct request *r)
 {
 	struct wire_sync_entries m;
+	uint64_t count = 0;
 	int error;
 
 	memcpy(&m, r->message, sizeof(m));
@@ -215,14 +218,13 @@ static enum request_outcome sync_entries(struct request *r)
 	if (error == 0) {
 		error = sync_entries_walk(r, &m, true);
 		if (error < 0 && error != -EALREADY) {
-			uint64_t count = set_sync_count(r->q->set) + 1;
-
+			count = set_sync_count(r->q->set) + 1;
 			set_sync_abort(r->q->set);
-			return result_error(r, error, count);
 		}
 	}
+	set_sync_unreserve(r->q->set);
 	if (error < 0)
-		return result_error(r, error, 0);
+		return result_error(r, error, count);
 	result(r, WIRE_OK);
 	return REQUEST_APPLIED;
 }
@@ -337,6 +339,8 @@ static enum request_outcome breakglass_result(struct request *r, int error, int 
 	case -ENOSPC:
 		result_counts(r, WIRE_FULL, BREAKGLASS_ALLOWS_MAX + 1, BREAKGLASS_ALLOWS_MAX);
 		return REQUEST_ANSWER;
+	case -ENOMEM:
+		return result(r, WIRE_NO_MEMORY);
 	default:
 		return result(r, WIRE_IO);
 	}
@@ -471,6 +475,15 @@ static enum request_outcome root_dispatch(struct request *r)
 	default:
 		return result(r, WIRE_DENIED);
 	}
+}
+
+size_t request_refuse(struct requests *q, const void *message, size_t len, void *answer)
+{
+	struct request r = {.q = q, .message = message, .len = len, .answer = answer};
+
+	if (len >= sizeof(struct wire_header))
+		result(&r, WIRE_NO_MEMORY);
+	return r.answer_len;
 }
 
 enum request_outcome request_handle(

@@ -56,3 +56,5 @@ enum request_outcome request_handle(
 	void *answer,
 	size_t *ret_len
 );
+// Instead of handling it: the answer that there is no memory for it. Returns its octets, 0: none.
+size_t request_refuse(struct requests *, const void *message, size_t len, void *answer);

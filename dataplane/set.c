@@ -9,6 +9,7 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -365,12 +366,28 @@ static bool strengthens(const struct set *s, const struct change *c)
 		|| table_action_of(s->table, &c->entry) >= table_action(s->table, slot);
 }
 
-// What has to wait goes into s->late, room for all of it first.
-static int plan_strengthen(struct set *s, const struct plan *p)
+// All the memory that the batch will need: from here on nothing can be refused.
+static int plan_reserve(struct set *s, const struct plan *p)
 {
-	s->late = malloc((p->n ? p->n : 1) * sizeof(*s->late));
-	if (!s->late)
-		return -ENOMEM;
+	int r = 0;
+
+	for (size_t i = 0; p->names && r == 0 && i < p->n; i++) {
+		const struct change *c = &p->changes[p->order[i]];
+
+		if (c->op == CHANGE_PUT)
+			r = table_reserve(s->table, &c->entry);
+	}
+	if (r == 0)
+		s->late = malloc((p->n ? p->n : 1) * sizeof(*s->late));
+	if (r == 0 && s->late)
+		return 0;
+	table_unreserve(s->table);
+	return -ENOMEM;
+}
+
+// What has to wait goes into s->late.
+static void plan_strengthen(struct set *s, const struct plan *p)
+{
 	s->n_late = 0;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct change *c = &p->changes[p->order[i]];
@@ -381,17 +398,9 @@ static int plan_strengthen(struct set *s, const struct plan *p)
 			continue;
 		}
 		r = table_put(s->table, &c->entry, false);
+		assert(r == 0); // room and memory are there
 		s->grew = true;
-		// XXX: a name's few octets could not be had although there was room. What is in
-		// stays in, nothing has gone; the revision is forgotten, a synchronisation follows.
-		if (r < 0) {
-			set_revision_forget(s);
-			free(s->late);
-			s->late = NULL;
-			return r;
-		}
 	}
-	return 0;
 }
 
 static void late_apply(struct set *s)
@@ -484,8 +493,9 @@ int set_change(
 	plan_count(s, &plan);
 	r = plan_check(s, &plan, after, ret_wanted);
 	if (r == 0)
-		r = plan_strengthen(s, &plan);
+		r = plan_reserve(s, &plan);
 	if (r == 0) {
+		plan_strengthen(s, &plan);
 		s->late_after = *after;
 		s->late_generation = s->sync.generation;
 		// At once: a removal that comes later finds it passed and need not wait.
@@ -540,6 +550,16 @@ int set_sync_begin(struct set *s, uint64_t generation, const struct list_state *
 static bool sync_is(const struct set *s, uint64_t generation)
 {
 	return generation && s->sync.generation == generation && !set_settling(s);
+}
+
+int set_sync_reserve(struct set *s, const struct entry *e)
+{
+	return table_reserve(s->table, e);
+}
+
+void set_sync_unreserve(struct set *s)
+{
+	table_unreserve(s->table);
 }
 
 int set_sync_put(struct set *s, uint64_t generation, const struct entry *e)

@@ -14,7 +14,9 @@
 // Time:     the caller says what time it is (set_tick); nothing here reads a clock. Ends become
 //           deadlines on CLOCK_BOOTTIME when they arrive, so that a step of the wall clock does not
 //           move them.
-// Memory:   mapped at once, touched as used; -ENOMEM only from set_create, for names and policies.
+// Memory:   mapped at once, touched as used; -ENOMEM otherwise only for plans, names and policies,
+// and
+//           then nothing has changed.
 
 #pragma once
 
@@ -88,7 +90,7 @@ void set_poll(struct set *, bool drained);
 //   -ENOSPC  more than the capacity; ret_wanted (untouched otherwise): entries there would be
 //   -EILSEQ  the result would have another count or digest than `after`
 //   -EBUSY   something has still to settle
-//   -ENOMEM  not even the plan could be made; or, a name's octets: then the revision is forgotten
+//   -ENOMEM
 int set_change(
 	struct set *,
 	const struct change *changes,
@@ -106,6 +108,10 @@ void set_revision_forget(struct set *);
 //   -EINVAL generation 0   -EBUSY something has still to settle   -ENOSPC   -ENOMEM
 //   -EALREADY no synchronisation of this generation is under way
 int set_sync_begin(struct set *, uint64_t generation, const struct list_state *);
+// The memory of entries that will be put next, in this order. -ENOMEM. Afterwards, also where it
+// failed, set_sync_unreserve.
+int set_sync_reserve(struct set *, const struct entry *);
+void set_sync_unreserve(struct set *);
 int set_sync_put(struct set *, uint64_t generation, const struct entry *);
 // Checks, then sweeps: 0 → call set_settle until it returns true, then the state is the new one.
 //   -EILSEQ  the marked set is not the announced one: broken off

@@ -355,6 +355,18 @@ static struct record record_make(const struct table *t, const struct entry *e)
 	};
 }
 
+int table_reserve(struct table *t, const struct entry *e)
+{
+	if (e->indicator.kind != INDICATOR_NAME || table_find(t, &e->indicator) != SLOT_NONE)
+		return 0;
+	return name_reserve(t->names, &e->indicator);
+}
+
+void table_unreserve(struct table *t)
+{
+	name_unreserve(t->names);
+}
+
 static int slot_add(struct table *t, const struct entry *e)
 {
 	const struct record made = record_make(t, e);

@@ -57,6 +57,10 @@ uint8_t table_action(const struct table *, uint32_t slot); // match_action as wo
 // What an entry with these ends would do now.
 uint8_t table_action_of(const struct table *, const struct entry *);
 
+// The memory for names that will be put next, in this order; nothing else needs any. -ENOMEM: give
+// back what was had with table_unreserve.
+int table_reserve(struct table *, const struct entry *);
+void table_unreserve(struct table *);
 // Add it or replace its record. hold_back: what would weaken the entry waits for table_settle.
 // -ENOSPC, -ENOMEM.
 int table_put(struct table *, const struct entry *, bool hold_back);

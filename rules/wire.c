@@ -298,6 +298,7 @@ const char *wire_code_name(uint32_t code)
 		[WIRE_BAD_VERSION] = "another version",
 		[WIRE_DENIED] = "not permitted",
 		[WIRE_IO] = "not written to disk",
+		[WIRE_NO_MEMORY] = "no memory",
 	};
 
 	if (code < sizeof(names) / sizeof(names[0]) && names[code])

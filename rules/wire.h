@@ -200,6 +200,7 @@ enum wire_code {
 	WIRE_BAD_VERSION,
 	WIRE_DENIED, // the peer may not send this
 	WIRE_IO, // break-glass could not be written to disk; it holds until the restart
+	WIRE_NO_MEMORY, // the data plane was refused memory: nothing has changed
 };
 
 struct wire_result {

@@ -424,6 +424,14 @@ static void list_refused(struct dataplane *d, const struct wire_result *m)
 		why_set(d, TOPIC_LIST, why);
 		return;
 	}
+	if (m->code == WIRE_NO_MEMORY) {
+		// Nothing has changed there: the same again, later.
+		why_set(d, TOPIC_LIST, why);
+		d->full_due = d->sync.running;
+		d->sync.running = false;
+		wait_set(d, TOPIC_LIST, d->again_ms);
+		return;
+	}
 	if (m->code != WIRE_FULL && m->code != WIRE_NEED_SYNC && m->code != WIRE_MISMATCH) {
 		disconnect(d, why);
 		return;

@@ -190,6 +190,35 @@ static void test_full_again(void **state)
 	equal_becomes();
 }
 
+// Nothing has changed there, so that the same batch goes again, later: no synchronisation.
+static void test_no_memory(void **state)
+{
+	unsigned syncs;
+
+	(void)state;
+	dataplane_pace_set(d, 10000, 50);
+	deny("203.0.113.7");
+	equal_becomes();
+	syncs = fake.syncs;
+	fake.code = WIRE_NO_MEMORY;
+	deny("203.0.113.8");
+	differs_because("no memory");
+	equal_becomes();
+	assert_int_equal(fake.list.n, 2);
+	assert_int_equal(fake.syncs, syncs);
+	assert_int_equal(fake.hellos, 1);
+	// In a synchronisation: that one again.
+	fake.code_begin = WIRE_NO_MEMORY;
+	assert_int_equal(dataplane_sync(d, false), 0);
+	deny("203.0.113.9");
+	until_at_least(&fake.syncs, syncs + 2);
+	differs_because("no memory");
+	fake.code_begin = WIRE_OK;
+	equal_becomes();
+	assert_int_equal(fake.list.n, 3);
+	assert_int_equal(fake.hellos, 1);
+}
+
 static void test_stalled(void **state)
 {
 	(void)state;
@@ -493,6 +522,7 @@ int main(void)
 		TEST(test_dataplane),
 		TEST(test_full),
 		TEST(test_full_again),
+		TEST(test_no_memory),
 		TEST(test_stalled),
 		TEST(test_exceptions_refused),
 		TEST(test_pause_refused),
