@@ -8,6 +8,7 @@
 #include "control/cli/client.h"
 #include "control/cli/local.h"
 #include "control/cli/show.h"
+#include "control/cli/thehive.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -79,6 +80,13 @@ static const struct command commands[] = {
 	 0,
 	 0,
 	 run_sync},
+	{"thehive",
+	 "setup [NAME]",
+	 "check the account at TheHive; make the custom field of the response action",
+	 0,
+	 1,
+	 2,
+	 run_thehive},
 	{"check", "FILE", "check a configuration with both daemons", 0, 1, 1, run_check},
 	{"token",
 	 "create NAME --role R --for D",

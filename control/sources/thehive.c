@@ -7,6 +7,7 @@
 #include "control/log.h"
 #include "control/secret.h"
 #include "control/sources/thehive_internal.h"
+#include "control/sources/thehive_setup.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -591,6 +592,7 @@ void thehive_free(struct thehive *hive)
 	http_client_free(hive->paced);
 	while (!LIST_EMPTY(&hive->reads))
 		hive_read_free(LIST_FIRST(&hive->reads));
+	hive_setup_stop(hive);
 	hive_plans_forget(hive);
 	hive_list_fini(hive);
 	struct hive_case *one, *next;

@@ -13,7 +13,7 @@
 //   thehive_apply.c  what differs is written, in slices
 //   thehive_list.c   both listings        thehive_query.c  requests' bodies
 //   thehive_immune.c false positives that suspend what lists say
-//   thehive_status.c what it tells of itself
+//   thehive_status.c what it tells of itself    thehive_setup.c  `stanch thehive setup`
 //   thehive_hook.c, thehive_judge.c, thehive_indicator.c   pure
 //
 // What ends a claim, and what does not:

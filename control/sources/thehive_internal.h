@@ -59,6 +59,7 @@ struct hive_known {
 };
 
 // Outlives the source: the ledger may commit after it.
+struct hive_setup;
 struct hive_plan;
 LIST_HEAD(hive_plans, hive_plan);
 
@@ -135,6 +136,7 @@ struct thehive {
 	unsigned n_reading; // on the prompt client
 	struct hive_known *known;
 	struct hive_plans plans;
+	struct hive_setup *setup; // under way; else NULL
 	uint64_t merges[HIVE_MERGES_MAX]; // requests of merges, the oldest goes
 	unsigned n_merges;
 

@@ -9,6 +9,7 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/sources/thehive.h"
+#include "control/sources/thehive_setup.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,7 +80,7 @@ instance_find(struct thehives *hives, struct http_request *request, const char *
 			request,
 			404,
 			"no such instance of TheHive",
-			"post to /v1/hooks/thehive/NAME, with the name in control.thehive[].name"
+			"name it behind the path: /NAME, as in control.thehive[].name"
 		);
 	return hive;
 }
@@ -119,6 +120,20 @@ static void hook_named_come(void *ctx, struct http_request *request)
 	hook_take(ctx, request, http_request_rest(request));
 }
 
+static void setup_come(void *ctx, struct http_request *request)
+{
+	struct thehive *hive = instance_find(ctx, request, NULL);
+	if (hive)
+		thehive_setup(hive, request);
+}
+
+static void setup_named_come(void *ctx, struct http_request *request)
+{
+	struct thehive *hive = instance_find(ctx, request, http_request_rest(request));
+	if (hive)
+		thehive_setup(hive, request);
+}
+
 const struct http_route thehives_routes[] = {
 	{"POST",
 	 "/v1/hooks/thehive",
@@ -131,6 +146,18 @@ const struct http_route thehives_routes[] = {
 	 ROLE_HOOK,
 	 THEHIVE_HOOK_MAX,
 	 hook_named_come,
+	 "The same, of the instance named"},
+	{"POST",
+	 "/v1/thehive/setup",
+	 ROLE_OPERATOR,
+	 1024,
+	 setup_come,
+	 "Check the account at TheHive and the custom field; make the field"},
+	{"POST",
+	 "/v1/thehive/setup/{}",
+	 ROLE_OPERATOR,
+	 1024,
+	 setup_named_come,
 	 "The same, of the instance named"},
 };
 const size_t thehives_n_routes = sizeof(thehives_routes) / sizeof(thehives_routes[0]);

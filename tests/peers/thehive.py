@@ -42,6 +42,10 @@ REASONS = {200: "OK", 201: "Created", 204: "No Content", 207: "Multi-Status", 40
            401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 500: "Internal Server Error"}
 V0_TYPES = {"Case": "case", "Observable": "case_artifact", "Task": "case_task",
             "Log": "case_task_log", "Comment": "comment"}
+PERMISSIONS = {
+    4: ["manageCase", "manageObservable", "manageTask", "manageAlert", "manageCustomField"],
+    5: ["manageCase/create", "manageCase/update", "manageObservable", "manageComment", "manageTask",
+        "manageAlert/create", "manageCustomField"]}
 CHUNKED = object()
 
 
@@ -264,8 +268,24 @@ class Peer:
         if path == "query" and method == "POST":
             found, total = store.query(body, 1)
             return (200, found) if isinstance(found, int) else (CHUNKED, found, total)
+        if path == "user/current" and method == "GET":
+            denied = self.options["deny"].get(user, ())
+            return 200, {"_id": "~8", "_type": "User", "login": user, "name": user,
+                         "organisation": self.args.organisation,
+                         "permissions": [p for p in PERMISSIONS[store.version] if p not in denied]}
+        if path == "customField" and method == "GET":
+            return 200, [{"_id": f"~{i}", "_type": "CustomField", "name": n, "displayName": n,
+                          "description": "", "type": t, "options": [], "mandatory": False}
+                         for i, (n, t) in enumerate(store.fields.items())]
         if path == "customField" and method == "POST":
-            store.fields[body["name"]] = body.get("type", "string")
+            if "manageCustomField" in self.options["deny"].get(user, ()):
+                raise Refusal(403, "AuthorizationError", "Your are not authorized to manageCustomField")
+            needed = ("name", "displayName", "description", "type") + (("group",) if five else ())
+            if any(not isinstance(body.get(n), str) for n in needed):
+                raise bad("Missing attribute")
+            if body["name"] in store.fields:
+                raise Refusal(400, "CreateError", "CustomField already exist")
+            store.fields[body["name"]] = body["type"]
             return 201, dict(body) | {"_id": store.id(), "_type": "CustomField"}
         if path == "case" and method == "POST":
             return 201, store.case_v1(self.case_create(body, user))

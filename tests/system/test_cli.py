@@ -76,7 +76,8 @@ class CommandLine(unittest.TestCase):
         self.want(USAGE, "token", "create", "x")
         self.want(USAGE, "allow", "192.0.2.1")
         for word in ("status", "why", "block", "unblock", "allow", "pause", "resume", "monitor",
-                     "held", "list", "denials", "protect", "audit", "sync", "check", "token"):
+                     "held", "list", "denials", "protect", "audit", "sync", "check", "token",
+                     "thehive"):
             self.assertIn(f"usage: stanch {word}", self.want(DONE, word, "--help"))
             self.assertIn(f"\n  {word} ", self.want(DONE, "help"))
 

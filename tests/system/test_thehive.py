@@ -25,6 +25,7 @@ from thehive_client import TheHive  # noqa: E402
 
 BUILD = os.environ.get("STANCH_BUILD", os.path.join(ROOT, "build"))
 CONTROL = os.path.join(BUILD, "control", "stanch-control")
+STANCH = os.path.join(BUILD, "control", "stanch")
 PATIENCE_S = 15
 PAUSE = threading.Event()  # never set
 GATEWAY = "stanch@soc"  # its account in TheHive
@@ -485,6 +486,47 @@ class TheHiveSource(unittest.TestCase):
         hive.patch(case, tags=["read it again"])
         lab.settled()
         self.assertEqual(lab.immune(), [])
+
+    @both
+    def test_setup_makes_the_field_and_names_permissions(self, version):
+        lab, hive = self.lab(version, response_field="block-it")
+
+        def setup(*words):
+            done = subprocess.run([STANCH, "thehive", "setup", *words, "--json", "--socket",
+                                   os.path.join(lab.dir, "run", "control.sock")],
+                                  capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+        hive.set(deny={GATEWAY: ["manageCustomField", "manageObservable"]})
+        code, answer, error = setup()
+        self.assertIn("field", answer, error)
+        self.assertEqual((code, answer["field"]["state"]), (1, "missing"))
+        self.assertIn("manageCustomField", answer["field"]["why"])
+        self.assertEqual(answer["account"], GATEWAY)
+        held = {p["name"]: p["held"] for p in answer["permissions"]}
+        self.assertEqual(held["manageObservable"], False)
+        self.assertEqual(held["manageCase"], True)
+        self.assertEqual(held["manageComment" if version == 5 else "manageTask"], True)
+        hive.set(deny={})
+        self.assertEqual(setup("soc")[1]["field"]["state"], "created")
+        self.assertEqual(setup("soc")[:2][0], 0)
+        self.assertEqual(setup("soc")[1]["field"]["state"], "there")
+        case = hive.case_create("With it", customFields={"block-it": "enforce"})
+        hive.observable_create(case, "203.0.113.7")
+        hive.close(case)
+        lab.wait_live("203.0.113.7")
+        self.assertEqual(setup("other")[0], 1)
+        hive.fail("500", n=1, path="user/current", user=GATEWAY)
+        code, answer, _ = setup()
+        self.assertEqual((code, answer["field"]["state"]), (1, "unknown"))
+        self.assertIn("500", answer["field"]["why"])
+
+    def test_setup_refuses_a_field_of_another_type(self):
+        lab, hive = self.lab(5, response_field="score")
+        hive.call("POST", "/api/v1/customField", {"name": "score", "displayName": "s", "group": "g",
+                                                  "description": "d", "type": "integer"})
+        answer = lab.call("POST", "/v1/thehive/setup", {})
+        self.assertEqual((answer["good"], answer["field"]["state"]), (False, "of another type"))
 
     @both
     def test_a_restart_catches_up(self, version):
