@@ -80,6 +80,13 @@ struct conf_type {
 	char *type, *as;
 };
 
+// What is written to cases, and how.
+struct conf_writeback {
+	bool enforced, attempts, tags, refused, expiry, withdrawn;
+	uint32_t delay_ms, attempts_s, expiry_s;
+	double max_per_second;
+};
+
 struct conf_thehive {
 	char *name;
 	char *url; // without a final slash
@@ -105,6 +112,7 @@ struct conf_thehive {
 	uint32_t timeout_ms, connect_timeout_ms;
 	char *proxy;
 	struct conf_tls tls;
+	struct conf_writeback writeback;
 };
 
 // One sender of alerts to /v1/hooks/alerts.

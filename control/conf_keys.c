@@ -94,6 +94,19 @@ static const struct conf_key type_keys[] = {
 	NEED(conf_type, "as", KEY_TEXT, as, "how it is read: ip, domain, fqdn, hostname, url, other or mail"),
 	END,
 };
+static const struct conf_key writeback_keys[] = {
+	KEY(conf_writeback, "enforced", KEY_BOOL, enforced, "true", "a comment on what is denied: destinations, entries, revision, gateway, F5 XC, time since the verdict"),
+	KEY(conf_writeback, "attempts", KEY_BOOL, attempts, "true", "a comment, kept up to date, on who tried afterwards: hosts, ports, first, last, how often"),
+	KEY(conf_writeback, "tags", KEY_BOOL, tags, "true", "tags on observables: stanch:enforced, stanch:monitored, stanch:held, stanch:refused; others' tags stay"),
+	KEY(conf_writeback, "refused", KEY_BOOL, refused, "true", "what was refused or is held, with the reason and the observable"),
+	KEY(conf_writeback, "expiry", KEY_BOOL, expiry, "true", "a warning before a denial ends by itself"),
+	KEY(conf_writeback, "withdrawn", KEY_BOOL, withdrawn, "true", "what is denied no longer, and what an operator allows"),
+	NUMBER(conf_writeback, "delay_ms", KEY_U32, delay_ms, "5000", 1, 3600000, "what happens to a case within this time stands in one comment"),
+	NUMBER(conf_writeback, "attempts_s", KEY_U32, attempts_s, "300", 1, 86400, "between two updates of a case's attempts; where they cannot be updated, hourly at most"),
+	NUMBER(conf_writeback, "expiry_s", KEY_U32, expiry_s, "86400", 1, 31536000, "how long before the end the warning comes, at the most a quarter of the time it was for"),
+	NUMBER(conf_writeback, "max_per_second", KEY_DOUBLE, max_per_second, "2", 0, 1000, "requests a second, for writing and reading back"),
+	END,
+};
 static const struct conf_key thehive_keys[] = {
 	NEED(conf_thehive, "name", KEY_TEXT, name, "what this instance is called in claims and status; do not change it later"),
 	NEED(conf_thehive, "url", KEY_URL, url, "base URL, with a path where TheHive has one"),
@@ -118,6 +131,7 @@ static const struct conf_key thehive_keys[] = {
 	NUMBER(conf_thehive, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
 	KEY(conf_thehive, "proxy", KEY_TEXT, proxy, NULL, "http://HOST:PORT or socks5h://HOST:PORT"),
 	SECTION(conf_thehive, "tls", tls, tls_keys, conf_tls, "TLS towards TheHive"),
+	SECTION(conf_thehive, "writeback", writeback, writeback_keys, conf_writeback, "what is written to cases"),
 	END,
 };
 static const cyaml_strval_t alert_pap_words[] = {

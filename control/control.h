@@ -24,6 +24,7 @@ struct control {
 	struct dataplane *dataplane;
 	struct snapshot *snapshot;
 	struct f5xc *f5xc; // NULL: no mirror configured
+	struct writeback *writeback; // NULL: no TheHive configured
 	struct thehives *thehives; // sources/thehives.h
 	struct alerts *alerts; // sources/alerts.h
 	struct api *api;

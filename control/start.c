@@ -12,6 +12,7 @@
 #include "control/followers/f5xc.h"
 #include "control/followers/f5xc_status.h"
 #include "control/followers/snapshot.h"
+#include "control/followers/writeback.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
 #include "control/log.h"
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
@@ -389,6 +391,64 @@ static void mirror_metrics(void *ctx, struct metrics_page *page)
 		f5xc_metrics(control->f5xc, page);
 }
 
+// --- the write-back
+
+static bool view_applied(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms)
+{
+	const struct control *control = ctx;
+	return dataplane_applied(control->dataplane, ret_state, ret_when_ms);
+}
+
+// A reload may change the mirror: found at each call.
+static bool view_f5(void *ctx, const struct indicator *indicator, char text[WB_F5_MAX])
+{
+	const struct control *control = ctx;
+	return control->f5xc && f5xc_entry_state(control->f5xc, indicator, text);
+}
+
+static void writeback_collect(void *ctx, struct metrics_page *page)
+{
+	const struct control *control = ctx;
+	writeback_metrics(control->writeback, page);
+}
+
+static int writeback_start(struct control *control, struct writeback **ret_writeback)
+{
+	static char gateway[256];
+	const struct writeback_view view = {
+		.ctx = control,
+		.gateway = gateway,
+		.applied = view_applied,
+		.f5 = view_f5,
+	};
+	char message[256];
+	gethostname(gateway, sizeof(gateway) - 1);
+	int error = writeback_create(
+		control->base,
+		control->conf,
+		control->ledger,
+		control->protect,
+		&view,
+		ret_writeback,
+		message
+	);
+	if (error)
+		log_error("write-back: %s", message);
+	return error;
+}
+
+// What is under way is found pending by the new one.
+static void writeback_restart(struct control *control)
+{
+	struct writeback *fresh;
+	if (writeback_start(control, &fresh)) {
+		log_error("control.thehive[].writeback: not taken, it goes on as before");
+		return;
+	}
+	writeback_free(control->writeback);
+	control->writeback = fresh;
+}
+
 int start_followers(struct control *control)
 {
 	const struct conf *conf = control->conf;
@@ -418,6 +478,10 @@ int start_followers(struct control *control)
 		error = f5xc_create(control, &control->f5xc);
 	if (!error && conf->f5xc)
 		error = metrics_collect(control->metrics, mirror_metrics, control);
+	if (!error)
+		error = writeback_start(control, &control->writeback);
+	if (!error)
+		error = metrics_collect(control->metrics, writeback_collect, control);
 	return error;
 }
 
@@ -427,6 +491,7 @@ void reload_followers(struct control *control, const struct conf *old)
 	int error;
 
 	(void)old; // the mirror keeps what it runs with
+	writeback_restart(control);
 	if (!control->f5xc != !control->conf->f5xc) {
 		log_warning(
 			"control.f5xc: %s it needs a restart",
@@ -446,6 +511,8 @@ void reload_followers(struct control *control, const struct conf *old)
 
 void stop_followers(struct control *control)
 {
+	writeback_free(control->writeback);
+	control->writeback = NULL;
 	f5xc_free(control->f5xc);
 	control->f5xc = NULL;
 	snapshot_unfollow(control->snapshot);
@@ -538,6 +605,26 @@ static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
 	return json_pack("{s:s}", "state", text);
 }
 
+static json_t *api_writeback(void *ctx)
+{
+	const struct control *control = ctx;
+	return writeback_status(control->writeback);
+}
+
+static void applied_moved(void *ctx)
+{
+	struct control *control = ctx;
+	api_applied_moved(control->api);
+	writeback_applied_moved(control->writeback);
+}
+
+static void denials_come(void *ctx, const struct wire_denial *denial, size_t n)
+{
+	struct control *control = ctx;
+	api_denials_take(control->api, denial, n);
+	writeback_denials_take(control->writeback, denial, n);
+}
+
 static int api_wire(struct control *control)
 {
 	const struct api_dataplane dataplane = {
@@ -553,13 +640,15 @@ static int api_wire(struct control *control)
 	};
 	struct api *api = control->api;
 	api_dataplane_set(api, &dataplane);
-	dataplane_applied_set(control->dataplane, api_applied_moved, api);
-	dataplane_denials_set(control->dataplane, api_denials_take, api);
+	dataplane_applied_set(control->dataplane, applied_moved, control);
+	dataplane_denials_set(control->dataplane, denials_come, control);
 	int error = api_part_add(api, API_SOURCE, "thehive", api_thehives, control);
 	if (!error)
 		error = api_part_add(api, API_SOURCE, "alerts", api_alerts, control);
 	if (!error)
 		error = api_part_add(api, API_FOLLOWER, "list on disk", api_snapshot, control);
+	if (!error)
+		error = api_part_add(api, API_FOLLOWER, "write-back", api_writeback, control);
 	if (!error && control->f5xc) {
 		error = api_part_add(api, API_FOLLOWER, "f5xc", api_f5xc, control);
 		api_mirror_set(api, api_f5xc_entry, control);

@@ -70,6 +70,10 @@ static void note_audit(const struct hive_plan *plan, const json_t *refusal)
 		data ? data : ""
 	);
 	json_t *detail = json_pack("{s:O}", "why", json_object_get(refusal, "why"));
+	char ref[HIVE_REF_MAX];
+	hive_ref_print(plan->hive, plan->id, "", ref);
+	ref[strlen(ref) - 1] = '\0'; // of the case; people know it by its number
+	json_object_set_new(detail, "ref", json_string(ref));
 	ledger_audit(plan->hive->ledger, plan->hive->source, "case.refuse", object, detail);
 	json_decref(detail);
 }

@@ -30,6 +30,8 @@ PATIENCE_S = 15
 PAUSE = threading.Event()  # never set
 GATEWAY = "stanch@soc"  # its account in TheHive
 NEVER_S = 86400  # a listing that does not come during a test
+# Here the source is tested: nothing else talks to TheHive.
+NOTHING = "{enforced: false, attempts: false, tags: false, refused: false, expiry: false, withdrawn: false}"
 
 
 def wait_for(what, condition, patience=PATIENCE_S):
@@ -65,7 +67,7 @@ class Lab:
         self.hive = TheHive(version=version, webhook_version=hook_version, webhook_url=self.url,
                             webhook_auth="bearer:hook-word", prefix=prefix, more_user=["alice@soc:alice-key", f"{GATEWAY}:gateway-key"])
         self.conf = {"index_delay_ms": 250, "incremental_s": NEVER_S, "full_s": NEVER_S,
-                     "max_per_second": 200} | thehive
+                     "writeback": NOTHING, "max_per_second": 200} | thehive
         self.process = self.log = None
         self.write("key", "gateway-key")
         self.write("hook", "hook-word")

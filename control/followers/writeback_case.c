@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/followers/writeback_case.h"
+
+#include "control/conf.h"
+#include "control/ledger.h"
+#include "control/status_tags.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_MAX (64 + INDICATOR_TEXT_MAX)
+#define ENDS_SOON_PART 4 // a warning at the most so early: a quarter of the whole time
+
+struct looking {
+	const struct wb_look *look;
+	json_t *state;
+	struct wb_seen *seen;
+	json_t *live, *held; // as they are now: {"<observable> <indicator>": {…}}
+	json_t *wanted; // {"<observable>": word}
+	int error;
+};
+
+void wb_seen_fini(struct wb_seen *seen)
+{
+	json_decref(seen->news);
+	json_decref(seen->tags);
+	*seen = (struct wb_seen){0};
+}
+
+json_t *wb_member(json_t *object, const char *key)
+{
+	json_t *member = json_object_get(object, key);
+
+	if (!json_is_object(member)) {
+		json_object_set_new(object, key, json_object());
+		member = json_object_get(object, key);
+	}
+	return member;
+}
+
+static void news_add(struct looking *l, bool on, const char *kind, json_t *item)
+{
+	json_t *list = json_object_get(l->seen->news, kind);
+
+	l->seen->changed = true;
+	if (!on) {
+		json_decref(item);
+		return;
+	}
+	if (!list) {
+		json_object_set_new(l->seen->news, kind, json_array());
+		list = json_object_get(l->seen->news, kind);
+	}
+	json_array_append_new(list, item);
+}
+
+static void due_at(struct looking *l, int64_t when)
+{
+	if (when < l->seen->due)
+		l->seen->due = when;
+}
+
+static const char *text_at(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static const char *indicator_of_key(const char *key)
+{
+	const char *space = strchr(key, ' ');
+
+	return space ? space + 1 : key;
+}
+
+static bool indicator_read(const char *text, struct indicator *n)
+{
+	struct indicator_error error;
+
+	return indicator_parse(text, strlen(text), n, &error) == 0;
+}
+
+// --- what the ledger has
+
+static void want(struct looking *l, const char *observable, const char *word)
+{
+	static const char *const order[] = {
+		STATUS_TAG_ENFORCED,
+		STATUS_TAG_MONITORED,
+		STATUS_TAG_HELD,
+		STATUS_TAG_REFUSED,
+	};
+	const char *has = text_at(l->wanted, observable);
+
+	// An observable may have several indicators: the strongest word.
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		if (strcmp(has, order[i]) == 0)
+			return;
+		if (strcmp(word, order[i]) == 0)
+			break;
+	}
+	json_object_set_new(l->wanted, observable, json_string(word));
+}
+
+static bool claim_take(void *ctx, const struct claim *claim)
+{
+	struct looking *l = ctx;
+	const char *observable = strrchr(claim->ref, '/');
+	bool monitor = claim->action == CLAIM_MONITOR;
+	char text[INDICATOR_TEXT_MAX], key[KEY_MAX];
+
+	observable = observable ? observable + 1 : "";
+	indicator_print(&claim->indicator, text);
+	snprintf(key, sizeof(key), "%.60s %s", observable, text);
+	if (claim->state == CLAIM_HELD) {
+		json_object_set_new(l->held, key, json_true());
+		want(l, observable, STATUS_TAG_HELD);
+		return true;
+	}
+	json_object_set_new(
+		l->live,
+		key,
+		json_pack(
+			"{s:s, s:I, s:I}",
+			"action",
+			monitor ? "monitor" : "enforce",
+			"until",
+			(json_int_t)(claim->until == UNTIL_FOREVER ? 0 : claim->until),
+			"created",
+			(json_int_t)claim->created
+		)
+	);
+	if (claim->state == CLAIM_ORPHANED)
+		json_object_set_new(json_object_get(l->live, key), "orphaned", json_true());
+	want(l, observable, monitor ? STATUS_TAG_MONITORED : STATUS_TAG_ENFORCED);
+	return true;
+}
+
+static int claims_look(struct looking *l)
+{
+	char prefix[WB_REF_MAX + 2];
+
+	snprintf(prefix, sizeof(prefix), "%s/", l->look->ref);
+	return ledger_claims_by_ref(l->look->ledger, l->look->source, prefix, claim_take, l);
+}
+
+// --- denied, withdrawn, held
+
+static bool told_before(const json_t *list, const char *indicator)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach(list, i, item)
+	{
+		if (strcmp(text_at(item, "indicator"), indicator) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void denied_add(struct looking *l, const char *key, const json_t *claim)
+{
+	const char *text = indicator_of_key(key);
+	struct indicator n;
+	char id[20] = "", f5[WB_F5_MAX];
+	json_t *item;
+
+	if (told_before(json_object_get(l->seen->news, "denied"), text))
+		return;
+	if (!indicator_read(text, &n))
+		return;
+	snprintf(id, sizeof(id), "%016" PRIx64, indicator_id(&n));
+	item = json_pack(
+		"{s:s, s:s, s:s, s:O}",
+		"indicator",
+		text,
+		"id",
+		id,
+		"action",
+		text_at(claim, "action"),
+		"until",
+		json_object_get(claim, "until")
+	);
+	if (json_is_true(json_object_get(claim, "orphaned")))
+		json_object_set_new(item, "orphaned", json_true());
+	if (l->look->f5 && l->look->f5(l->look->f5_ctx, &n, f5)) {
+		json_object_set_new(item, "f5", json_string(f5));
+		l->seen->f5_pending |= strncmp(f5, "pending", 7) == 0;
+	}
+	news_add(l, l->look->conf->enforced, "denied", item);
+}
+
+static void denied_look(struct looking *l, json_t *told)
+{
+	const char *key;
+	json_t *claim;
+
+	json_object_foreach(l->live, key, claim)
+	{
+		const json_t *was = json_object_get(told, key);
+
+		if (!was || strcmp(text_at(was, "action"), text_at(claim, "action")) != 0)
+			denied_add(l, key, claim);
+	}
+}
+
+static bool indicator_live(const struct looking *l, const char *text)
+{
+	const char *key;
+	json_t *claim;
+
+	json_object_foreach(l->live, key, claim)
+	{
+		if (strcmp(indicator_of_key(key), text) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void withdrawn_look(struct looking *l, json_t *told)
+{
+	const json_t *causes = json_object_get(l->state, "causes");
+	const char *key;
+	json_t *was;
+
+	json_object_foreach(told, key, was)
+	{
+		const char *text = indicator_of_key(key), *why = text_at(causes, key);
+		struct indicator n;
+		struct entry entry;
+
+		if (json_object_get(l->live, key))
+			continue;
+		l->seen->changed = true;
+		// Another observable of the case names the same.
+		if (indicator_live(l, text) || !indicator_read(text, &n)
+		    || told_before(json_object_get(l->seen->news, "withdrawn"), text))
+			continue;
+		news_add(
+			l,
+			l->look->conf->withdrawn,
+			"withdrawn",
+			json_pack(
+				"{s:s, s:s, s:b}",
+				"indicator",
+				text,
+				"why",
+				*why ? why : "its claim has ended",
+				"still",
+				ledger_entry_find(l->look->ledger, &n, &entry) == 0
+			)
+		);
+	}
+}
+
+// Before it ends by itself. What is denied only now says its end already.
+static void ending_look(struct looking *l, json_t *told)
+{
+	const char *key;
+	json_t *claim;
+
+	json_object_foreach(l->live, key, claim)
+	{
+		int64_t until = json_integer_value(json_object_get(claim, "until"));
+		int64_t created = json_integer_value(json_object_get(claim, "created"));
+		int64_t part = (until - created) / ENDS_SOON_PART;
+		int64_t lead = l->look->conf->expiry_s;
+		const json_t *was = json_object_get(told, key);
+		const json_t *warned = json_object_get(was, "warned");
+
+		if (until <= 0)
+			continue;
+		if (part < lead)
+			lead = part;
+		if (json_integer_value(warned) == until) {
+			json_object_set_new(claim, "warned", json_integer(until));
+			continue;
+		}
+		if (l->look->now < until - lead) {
+			due_at(l, until - lead);
+			continue;
+		}
+		json_object_set_new(claim, "warned", json_integer(until));
+		if (!was || l->look->now >= until)
+			continue;
+		news_add(
+			l,
+			l->look->conf->expiry,
+			"ending",
+			json_pack(
+				"{s:s, s:I}",
+				"indicator",
+				indicator_of_key(key),
+				"until",
+				(json_int_t)until
+			)
+		);
+	}
+}
+
+static void held_look(struct looking *l)
+{
+	json_t *told = wb_member(l->state, "held");
+	const json_t *causes = json_object_get(l->state, "causes");
+	const char *key;
+	json_t *one;
+
+	json_object_foreach(l->held, key, one)
+	{
+		const char *why = text_at(causes, key);
+
+		if (json_object_get(told, key))
+			continue;
+		news_add(
+			l,
+			l->look->conf->refused,
+			"held",
+			json_pack(
+				"{s:s, s:s}",
+				"indicator",
+				indicator_of_key(key),
+				"why",
+				*why ? why : "see `stanch held`"
+			)
+		);
+	}
+	if (!json_equal(told, l->held)) {
+		l->seen->changed = true;
+		json_object_set(l->state, "held", l->held);
+	}
+}
+
+// --- refused: the source's note of the case
+
+static void refused_look(struct looking *l)
+{
+	const char *slash = strrchr(l->look->ref, '/'), *why;
+	json_t *note = NULL, *told = wb_member(l->state, "refused"), *now = json_object(), *one;
+	char key[128];
+	size_t i;
+
+	snprintf(key, sizeof(key), "case/%.100s", slash ? slash + 1 : "");
+	if (ledger_note_get(l->look->ledger, l->look->source, key, &note) < 0)
+		note = NULL;
+	json_array_foreach(json_object_get(note, "refused"), i, one)
+	{
+		char name[192];
+
+		snprintf(
+			name,
+			sizeof(name),
+			"%.60s %.100s",
+			text_at(one, "observable"),
+			text_at(one, "data")
+		);
+		json_object_set(now, name, json_object_get(one, "why"));
+		want(l, text_at(one, "observable"), STATUS_TAG_REFUSED);
+		if (strcmp(text_at(told, name), text_at(one, "why")) != 0)
+			news_add(l, l->look->conf->refused, "refused", json_deep_copy(one));
+	}
+	if (!json_equal(told, now)) {
+		l->seen->changed = true;
+		json_object_set(l->state, "refused", now);
+	}
+	why = text_at(note, "why");
+	if (strcmp(why, text_at(l->state, "why")) != 0) {
+		l->seen->changed = true;
+		if (*why && l->look->conf->refused)
+			json_object_set_new(l->seen->news, "why", json_string(why));
+		json_object_set_new(l->state, "why", json_string(why));
+	}
+	json_decref(now);
+	json_decref(note);
+}
+
+// --- allows
+
+struct allowing {
+	struct looking *l;
+	json_t *now;
+	const json_t *told;
+};
+
+static bool case_meets(const struct looking *l, const struct indicator *allowed)
+{
+	const char *key;
+	json_t *claim;
+
+	json_object_foreach(l->live, key, claim)
+	{
+		struct indicator n;
+
+		if (indicator_read(indicator_of_key(key), &n)
+		    && (indicator_covers(allowed, &n) || indicator_covers(&n, allowed)))
+			return true;
+	}
+	return false;
+}
+
+static bool allow_take(void *ctx, const struct allow *allow)
+{
+	struct allowing *a = ctx;
+	char text[INDICATOR_TEXT_MAX];
+
+	if (!case_meets(a->l, &allow->indicator))
+		return true;
+	indicator_print(&allow->indicator, text);
+	json_object_set_new(a->now, text, json_integer(allow->until));
+	if (json_integer_value(json_object_get(a->told, text)) == allow->until)
+		return true;
+	news_add(
+		a->l,
+		a->l->look->conf->withdrawn,
+		"allowed",
+		json_pack(
+			"{s:s, s:I, s:s, s:s}",
+			"indicator",
+			text,
+			"until",
+			(json_int_t)allow->until,
+			"author",
+			allow->author,
+			"reason",
+			allow->reason
+		)
+	);
+	return true;
+}
+
+static int allowed_look(struct looking *l)
+{
+	struct allowing a = {
+		.l = l,
+		.now = json_object(),
+		.told = wb_member(l->state, "allowed"),
+	};
+	int r = ledger_allows(l->look->ledger, allow_take, &a);
+	const char *key;
+	json_t *one;
+
+	json_object_foreach(json_object_get(l->state, "allowed"), key, one)
+	{
+		struct indicator n;
+
+		if (!json_object_get(a.now, key) && indicator_read(key, &n) && case_meets(l, &n))
+			news_add(l, l->look->conf->withdrawn, "denied_again", json_string(key));
+	}
+	if (r == 0 && !json_equal(a.told, a.now)) {
+		l->seen->changed = true;
+		json_object_set(l->state, "allowed", a.now);
+	}
+	json_decref(a.now);
+	return r;
+}
+
+// --- tags
+
+static void tags_look(struct looking *l)
+{
+	json_t *told = wb_member(l->state, "tags"), *word;
+	const char *observable;
+
+	json_object_foreach(l->wanted, observable, word)
+	{
+		if (*observable && strcmp(text_at(told, observable), json_string_value(word)) != 0)
+			json_object_set(l->seen->tags, observable, word);
+	}
+	json_object_foreach(told, observable, word)
+	{
+		if (*json_string_value(word) && !json_object_get(l->wanted, observable))
+			json_object_set_new(l->seen->tags, observable, json_string(""));
+	}
+}
+
+// --- all of it
+
+// What depends on the data plane: told when it has it.
+static int applied_look(struct looking *l)
+{
+	json_t *told = wb_member(l->state, "live");
+	const char *key;
+	json_t *claim;
+	int r;
+
+	l->seen->first = json_object_size(told) == 0;
+	if (!l->look->applied) {
+		l->seen->waits = json_object_size(l->live) + json_object_size(told) > 0;
+		return 0;
+	}
+	denied_look(l, told);
+	withdrawn_look(l, told);
+	ending_look(l, told);
+	r = allowed_look(l);
+	if (r < 0)
+		return r;
+	json_object_foreach(l->live, key, claim)
+	{
+		json_object_del(claim, "created");
+		if (!json_equal(claim, json_object_get(told, key)))
+			l->seen->changed = true;
+	}
+	json_object_set(l->state, "live", l->live);
+	return 0;
+}
+
+int wb_case_look(const struct wb_look *look, json_t *state, struct wb_seen *ret_seen)
+{
+	struct wb_seen seen = {.news = json_object(), .tags = json_object(), .due = TOLD_NEVER};
+	struct looking l = {
+		.look = look,
+		.state = state,
+		.seen = &seen,
+		.live = json_object(),
+		.held = json_object(),
+		.wanted = json_object(),
+	};
+	int r = claims_look(&l);
+
+	if (r == 0)
+		r = applied_look(&l);
+	if (r == 0) {
+		held_look(&l);
+		refused_look(&l);
+		if (look->applied) {
+			if (json_object_size(json_object_get(state, "causes")) > 0)
+				seen.changed = true;
+			json_object_del(state, "causes");
+		}
+		if (look->applied && look->conf->tags)
+			tags_look(&l);
+	}
+	json_decref(l.live);
+	json_decref(l.held);
+	json_decref(l.wanted);
+	if (r < 0)
+		wb_seen_fini(&seen);
+	else
+		*ret_seen = seen;
+	return r;
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/followers/writeback_text.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SHOWN_MAX 50 // of each kind; a case may have thousands
+
+void wb_marker_print(char marker[WB_MARKER_MAX], const char *ledger, uint64_t nonce)
+{
+	snprintf(marker, WB_MARKER_MAX, "(stanch %.8s-%016" PRIx64 ")", ledger, nonce);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+// A code span: nothing in it is Markdown, but for the mark that ends it.
+static void code_put(FILE *to, const char *text)
+{
+	putc('`', to);
+	for (; *text; text++)
+		putc(*text == '`' || (unsigned char)*text < 0x20 ? '\'' : *text, to);
+	putc('`', to);
+}
+
+// Plain text: what could begin emphasis, code, a link, HTML or a table is escaped, a name that a
+// renderer would make a link of does no harm in code spans only.
+static void plain_put(FILE *to, const char *text)
+{
+	for (; *text; text++) {
+		if (strchr("`*[]<>|\\", *text))
+			putc('\\', to);
+		putc((unsigned char)*text < 0x20 ? ' ' : *text, to);
+	}
+}
+
+static void time_put(FILE *to, int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	char text[32] = "";
+
+	if (gmtime_r(&t, &tm))
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm);
+	fputs(text, to);
+}
+
+static void until_put(FILE *to, const json_t *item, const char *before)
+{
+	int64_t until = json_integer_value(json_object_get(item, "until"));
+
+	if (until <= 0)
+		return;
+	fputs(before, to);
+	time_put(to, until);
+}
+
+// "1 destination", "3 destinations".
+static void count_put(FILE *to, size_t n, const char *what)
+{
+	fprintf(to, "%zu %s%s", n, what, n == 1 ? "" : "s");
+}
+
+typedef void (*item_put)(FILE *to, const json_t *item);
+
+static void items_put(FILE *to, const json_t *items, item_put put)
+{
+	size_t i;
+	json_t *item;
+
+	putc('\n', to);
+	json_array_foreach(items, i, item)
+	{
+		if (i == SHOWN_MAX) {
+			fprintf(to, "- and %zu more\n", json_array_size(items) - i);
+			break;
+		}
+		fputs("- ", to);
+		put(to, item);
+		putc('\n', to);
+	}
+	putc('\n', to);
+}
+
+// --- one line each
+
+static void denied_put(FILE *to, const json_t *item)
+{
+	const char *f5 = text_of(item, "f5");
+
+	code_put(to, text_of(item, "indicator"));
+	if (strcmp(text_of(item, "action"), "monitor") == 0)
+		fputs(", watched only (monitor)", to);
+	fputs(", entry ", to);
+	code_put(to, text_of(item, "id"));
+	until_put(to, item, ", until ");
+	if (json_is_true(json_object_get(item, "orphaned")))
+		fputs(", kept from a case that is gone until this one confirms it", to);
+	if (*f5) {
+		fputs(", F5 XC: ", to);
+		plain_put(to, f5);
+	}
+}
+
+static void withdrawn_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	fputs(": ", to);
+	plain_put(to, text_of(item, "why"));
+	if (json_is_true(json_object_get(item, "still")))
+		fputs(". It is still denied for another reason; `stanch why` names it", to);
+}
+
+static void refused_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "data"));
+	fputs(" (observable ", to);
+	plain_put(to, text_of(item, "observable"));
+	fputs("): ", to);
+	plain_put(to, text_of(item, "why"));
+}
+
+static void held_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	fputs(": ", to);
+	plain_put(to, text_of(item, "why"));
+}
+
+static void ending_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	until_put(to, item, ", denied until ");
+}
+
+static void allowed_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	until_put(to, item, ", until ");
+	fputs(", by ", to);
+	plain_put(to, text_of(item, "author"));
+	fputs(": ", to);
+	plain_put(to, text_of(item, "reason"));
+}
+
+static void indicator_put(FILE *to, const json_t *item)
+{
+	code_put(to, json_string_value(item));
+}
+
+// --- sections
+
+static bool all_monitor(const json_t *denied)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach(denied, i, item)
+	{
+		if (strcmp(text_of(item, "action"), "monitor") != 0)
+			return false;
+	}
+	return true;
+}
+
+static void took_put(FILE *to, int64_t took_ms)
+{
+	if (took_ms < 0)
+		return;
+	if (took_ms < 60000)
+		fprintf(to, ", %.3f s after the verdict", (double)took_ms / 1000);
+	else
+		fprintf(to,
+			", %" PRId64 " min %" PRId64 " s after the verdict",
+			took_ms / 60000,
+			took_ms / 1000 % 60);
+}
+
+static void denied_section(FILE *to, const json_t *denied, const struct wb_context *ctx)
+{
+	size_t n = json_array_size(denied);
+	bool monitor = all_monitor(denied);
+
+	if (n == 0)
+		return;
+	fputs("**stanch: ", to);
+	count_put(to, n, "destination");
+	fprintf(to,
+		" of this case %s %s**\n",
+		n == 1 ? "is" : "are",
+		monitor ? "watched, not denied" : "denied");
+	items_put(to, denied, denied_put);
+	fputs("In effect on gateway ", to);
+	code_put(to, ctx->gateway);
+	fprintf(to, ", revision %s", ctx->revision);
+	took_put(to, ctx->took_ms);
+	fputs(".\n\n", to);
+}
+
+static void section(FILE *to, const json_t *items, const char *title, item_put put)
+{
+	if (json_array_size(items) == 0)
+		return;
+	fprintf(to, "**stanch: %s**\n", title);
+	items_put(to, items, put);
+}
+
+static void why_section(FILE *to, const char *why)
+{
+	if (!*why)
+		return;
+	fputs("**stanch: this case denies nothing new**\n\n", to);
+	plain_put(to, why);
+	fputs("\n\n", to);
+}
+
+char *wb_text_news(const json_t *news, const struct wb_context *ctx, const char *marker)
+{
+	const struct {
+		const char *key, *title;
+		item_put put;
+	} sections[] = {
+		{"withdrawn", "denied no longer", withdrawn_put},
+		{"refused", "refused, and not denied", refused_put},
+		{"held",
+		 "held, and not denied until an operator approves (`stanch held`)",
+		 held_put},
+		{"allowed", "allowed by an operator, above this case", allowed_put},
+		{"denied_again", "the allow has ended, denied again", indicator_put},
+		{"ending", "ends soon, unless the response action is renewed", ending_put},
+	};
+	char *text = NULL;
+	size_t len = 0;
+	FILE *to = open_memstream(&text, &len);
+
+	if (!to)
+		return NULL;
+	denied_section(to, json_object_get(news, "denied"), ctx);
+	why_section(to, text_of(news, "why"));
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		section(to,
+			json_object_get(news, sections[i].key),
+			sections[i].title,
+			sections[i].put);
+	fprintf(to, "[//]: # %s\n", marker);
+	if (fclose(to) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+// --- attempts
+
+static int64_t number_at(const json_t *row, size_t at)
+{
+	return json_integer_value(json_array_get(row, at));
+}
+
+static void packets_put(FILE *to, int64_t n)
+{
+	fprintf(to, "%" PRId64 " packet%s", n, n == 1 ? "" : "s");
+}
+
+static void span_put(FILE *to, int64_t first_ms, int64_t last_ms)
+{
+	fputs(first_ms / 1000 == last_ms / 1000 ? ", at " : ", first ", to);
+	time_put(to, first_ms / 1000);
+	if (first_ms / 1000 == last_ms / 1000)
+		return;
+	fputs(", last ", to);
+	time_put(to, last_ms / 1000);
+}
+
+static int64_t total_of(const json_t *attempts, const char *key)
+{
+	return json_integer_value(json_object_get(attempts, key));
+}
+
+char *wb_text_attempts(const json_t *attempts, const char *gateway, const char *marker)
+{
+	char *text = NULL;
+	size_t len = 0;
+	const char *key;
+	json_t *row;
+	FILE *to = open_memstream(&text, &len);
+
+	if (!to)
+		return NULL;
+	fputs("**stanch: attempts to reach what this case denies**\n\n", to);
+	json_object_foreach(json_object_get(attempts, "rows"), key, row)
+	{
+		fputs("- ", to);
+		code_put(to, key);
+		fputs(": ", to);
+		packets_put(to, number_at(row, 0));
+		span_put(to, number_at(row, 1), number_at(row, 2));
+		putc('\n', to);
+	}
+	if (total_of(attempts, "more") > 0) {
+		fputs("- others: ", to);
+		packets_put(to, total_of(attempts, "more"));
+		putc('\n', to);
+	}
+	fputs("\nTogether ", to);
+	packets_put(to, total_of(attempts, "total"));
+	span_put(to, total_of(attempts, "first"), total_of(attempts, "last"));
+	fputs(", on gateway ", to);
+	code_put(to, gateway);
+	fprintf(to, ".\n\n[//]: # %s\n", marker);
+	if (fclose(to) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
