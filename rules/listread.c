@@ -7,12 +7,15 @@
 #include "rules/siphash.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HEADER "stanch-rules 1 "
+#define PIECE ((size_t)256 << 10)
 #define CLOSING_LEN (sizeof("end checksum=0123456789abcdef\n") - 1)
 
 static int damaged(struct text_error *ret_error, size_t line, const char *reason)
@@ -32,97 +35,200 @@ static void error_file(struct text_error *ret_error, const char *dir, const char
 		snprintf(ret_error->file, sizeof(ret_error->file), "%.255s", name);
 }
 
-// Statements of a text, numbered from `line`.
-static int statements_read(
-	const char *text,
+// A file of statements, read in pieces: a list of millions is not held in memory beside what is
+// made of it.
+struct text {
+	int fd;
+	uint64_t size;
+	char *piece; // PIECE octets
+};
+
+static void text_close(struct text *t)
+{
+	if (t->fd >= 0)
+		close(t->fd);
+	free(t->piece);
+}
+
+// -errno; -ENOENT where there is none. text_close in every case.
+static int text_open(const char *dir, const char *name, struct text *ret_text)
+{
+	char path[LIST_PATH_MAX];
+	struct stat st;
+	int rc;
+
+	*ret_text = (struct text){.fd = -1};
+	rc = list_path(dir, name, path);
+	if (rc < 0)
+		return rc;
+	ret_text->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (ret_text->fd < 0 || fstat(ret_text->fd, &st) < 0)
+		return -errno;
+	ret_text->size = (uint64_t)st.st_size;
+	ret_text->piece = malloc(PIECE);
+	return ret_text->piece ? 0 : -ENOMEM;
+}
+
+// Octets from `from` on into the piece, behind `at`: as many as fit and lie before `end`.
+static ssize_t text_read(const struct text *t, uint64_t from, uint64_t end, size_t at)
+{
+	size_t want = end - from < PIECE - at ? (size_t)(end - from) : PIECE - at, have = 0;
+
+	while (have < want) {
+		ssize_t n = pread(t->fd, t->piece + at + have, want - have, (off_t)(from + have));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO; // shorter than it was
+		have += (size_t)n;
+	}
+	return (ssize_t)have;
+}
+
+static int statement_take(
+	const char *line,
 	size_t len,
+	size_t number,
+	const struct statement_sink *sink,
+	struct text_error *ret_error
+)
+{
+	struct statement s;
+	int rc = statement_parse(line, len, &s, ret_error);
+
+	if (rc < 0) {
+		ret_error->line = number;
+		return rc;
+	}
+	if (s.kind == STATEMENT_ENTRY)
+		rc = sink->entry(sink->ctx, &s.entry);
+	else if (s.kind == STATEMENT_EXCEPTION)
+		rc = sink->exception(sink->ctx, &s.exception);
+	if (rc < 0)
+		damaged(ret_error, number, strerror(-rc));
+	return rc;
+}
+
+// Statements between two offsets, numbered from `line`.
+static int statements_read(
+	const struct text *t,
+	uint64_t from,
+	uint64_t end,
 	size_t line,
 	const struct statement_sink *sink,
 	struct text_error *ret_error
 )
 {
-	const char *end = text + len;
+	size_t kept = 0; // of a line that goes on in the next piece
 
-	for (; text < end; line++) {
-		const char *newline = memchr(text, '\n', (size_t)(end - text));
-		const char *stop = newline ? newline : end;
-		struct statement s;
-		int rc = statement_parse(text, (size_t)(stop - text), &s, ret_error);
+	while (from < end) {
+		ssize_t n = text_read(t, from, end, kept);
+		const char *at = t->piece, *stop = at + kept + (n > 0 ? n : 0), *newline;
+		int rc = 0;
 
-		if (rc < 0) {
-			ret_error->line = line;
-			return rc;
+		if (n < 0)
+			return damaged(ret_error, line, strerror((int)-n));
+		from += (uint64_t)n;
+		while (rc == 0 && (newline = memchr(at, '\n', (size_t)(stop - at)))) {
+			rc = statement_take(at, (size_t)(newline - at), line++, sink, ret_error);
+			at = newline + 1;
 		}
-		if (s.kind == STATEMENT_ENTRY)
-			rc = sink->entry(sink->ctx, &s.entry);
-		else if (s.kind == STATEMENT_EXCEPTION)
-			rc = sink->exception(sink->ctx, &s.exception);
-		if (rc < 0) {
-			damaged(ret_error, line, strerror(-rc));
+		kept = (size_t)(stop - at);
+		if (rc == 0 && kept && from == end)
+			rc = statement_take(at, kept, line, sink, ret_error);
+		else if (rc == 0 && kept == PIECE)
+			rc = damaged(ret_error, line, "the line is too long");
+		if (rc < 0)
 			return rc;
-		}
-		text = stop + 1;
+		memmove(t->piece, at, kept);
 	}
+	return 0;
+}
+
+static int sum_read(const struct text *t, uint64_t end, uint64_t *ret_sum)
+{
+	struct siphash sum;
+
+	siphash_begin(&sum, list_sum_key);
+	for (uint64_t from = 0; from < end;) {
+		ssize_t n = text_read(t, from, end, 0);
+
+		if (n < 0)
+			return (int)n;
+		siphash_update(&sum, t->piece, (size_t)n);
+		from += (uint64_t)n;
+	}
+	*ret_sum = siphash_end(&sum);
 	return 0;
 }
 
 // Header and closing line of a snapshot. On success the body is what lies between them.
 static int snapshot_verify(
-	const char *text,
-	size_t len,
+	const struct text *t,
 	struct list_state *ret_state,
-	const char **ret_body,
-	size_t *ret_body_len,
+	uint64_t *ret_body,
+	uint64_t *ret_end,
 	struct text_error *ret_error
 )
 {
-	const char *newline = memchr(text, '\n', len);
-	const char *closing = len < CLOSING_LEN ? text : text + len - CLOSING_LEN;
-	size_t head = sizeof(HEADER) - 1;
+	ssize_t len = text_read(t, 0, t->size, 0);
+	const char *newline = len > 0 ? memchr(t->piece, '\n', (size_t)len) : NULL;
+	size_t head = sizeof(HEADER) - 1, first = newline ? (size_t)(newline - t->piece) : 0;
+	uint64_t end = t->size < CLOSING_LEN ? 0 : t->size - CLOSING_LEN, sum = 0;
 	char want[CLOSING_LEN + 1];
+	int rc;
 
-	if (!newline || (size_t)(newline - text) < head || memcmp(text, HEADER, head) != 0
-	    || list_state_parse(text + head, (size_t)(newline - text) - head, ret_state) < 0)
+	if (len < 0)
+		return damaged(ret_error, 0, strerror((int)-len));
+	if (first < head || memcmp(t->piece, HEADER, head) != 0
+	    || list_state_parse(t->piece + head, first - head, ret_state) < 0)
 		return damaged(ret_error, 1, "not the header of a snapshot");
-	if (closing <= newline)
+	if (end <= first)
 		return damaged(ret_error, 0, "cut short: the closing line is missing");
-	snprintf(
-		want,
-		sizeof(want),
-		"end checksum=%016llx\n",
-		(unsigned long long)siphash64(list_sum_key, text, len - CLOSING_LEN)
-	);
-	if (memcmp(closing, "end checksum=", 13) != 0)
+	rc = sum_read(t, end, &sum);
+	if (rc == 0)
+		rc = (int)text_read(t, end, t->size, 0);
+	if (rc < 0)
+		return damaged(ret_error, 0, strerror(-rc));
+	snprintf(want, sizeof(want), "end checksum=%016llx\n", (unsigned long long)sum);
+	if (memcmp(t->piece, "end checksum=", 13) != 0)
 		return damaged(ret_error, 0, "cut short: the closing line is missing");
-	if (memcmp(closing, want, CLOSING_LEN) != 0)
+	if (memcmp(t->piece, want, CLOSING_LEN) != 0)
 		return damaged(ret_error, 0, "the checksum of the closing line does not verify");
-	*ret_body = newline + 1;
-	*ret_body_len = (size_t)(closing - newline - 1);
+	*ret_body = first + 1;
+	*ret_end = end;
 	return 0;
+}
+
+static bool is_snapshot(const struct text *t)
+{
+	size_t head = sizeof(HEADER) - 1;
+
+	return t->size >= head && text_read(t, 0, head, 0) == (ssize_t)head
+		&& memcmp(t->piece, HEADER, head) == 0;
 }
 
 int rules_read(const char *path, const struct statement_sink *sink, struct text_error *ret_error)
 {
-	char *text = NULL;
-	const char *body;
-	size_t len, body_len;
+	uint64_t body = 0, end = 0;
 	struct list_state state;
+	struct text t;
 	int rc;
 
 	error_file(ret_error, NULL, path);
-	rc = list_file_read("", path, &text, &len);
-	if (rc < 0) {
+	rc = text_open("", path, &t);
+	if (rc < 0)
 		damaged(ret_error, 0, strerror(-rc));
-		return rc;
-	}
-	if (len >= sizeof(HEADER) - 1 && memcmp(text, HEADER, sizeof(HEADER) - 1) == 0) {
-		rc = snapshot_verify(text, len, &state, &body, &body_len, ret_error);
-		if (rc == 0)
-			rc = statements_read(body, body_len, 2, sink, ret_error);
-	} else {
-		rc = statements_read(text, len, 1, sink, ret_error);
-	}
-	free(text);
+	else if (is_snapshot(&t))
+		rc = snapshot_verify(&t, &state, &body, &end, ret_error);
+	else
+		end = t.size;
+	if (rc == 0)
+		rc = statements_read(&t, body, end, body ? 2 : 1, sink, ret_error);
+	text_close(&t);
 	return rc == -EILSEQ ? -EINVAL : rc;
 }
 
@@ -159,20 +265,19 @@ static int snapshot_load(
 {
 	struct loading l = {.sink = sink};
 	struct statement_sink statements = {loading_entry, loading_exception, &l};
-	char *text = NULL;
-	const char *body;
-	size_t len, body_len;
-	int rc = list_file_read(dir, name, &text, &len);
+	uint64_t body, end;
+	struct text t;
+	int rc = text_open(dir, name, &t);
 
-	if (rc == -ENOENT)
-		return rc;
-	error_file(ret_error, dir, name);
-	if (rc < 0)
-		return damaged(ret_error, 0, strerror(-rc));
-	rc = snapshot_verify(text, len, ret_state, &body, &body_len, ret_error);
+	if (rc != -ENOENT)
+		error_file(ret_error, dir, name);
 	if (rc == 0)
-		rc = statements_read(body, body_len, 2, &statements, ret_error);
-	free(text);
+		rc = snapshot_verify(&t, ret_state, &body, &end, ret_error);
+	else if (rc != -ENOENT)
+		rc = damaged(ret_error, 0, strerror(-rc));
+	if (rc == 0)
+		rc = statements_read(&t, body, end, 2, &statements, ret_error);
+	text_close(&t);
 	if (rc == 0 && (l.count != ret_state->count || !digest_equal(l.digest, ret_state->digest)))
 		rc = damaged(
 			ret_error, 1, "count or digest of the header is not that of the entries"
@@ -363,18 +468,18 @@ int list_state_read(const char *dir, struct list_state *ret_state, struct text_e
 {
 	const struct journal_walk walk = {0};
 	struct list_state state;
-	char *text = NULL;
-	const char *body;
-	size_t len, body_len;
-	int rc = list_file_read(dir, LIST_RULES, &text, &len);
+	uint64_t body, end;
+	struct text t;
+	int rc = text_open(dir, LIST_RULES, &t);
 
 	error_file(ret_error, dir, LIST_RULES);
-	if (rc < 0) {
+	if (rc < 0)
 		damaged(ret_error, 0, strerror(-rc));
-		return rc == -ENOENT ? rc : -EILSEQ;
-	}
-	rc = snapshot_verify(text, len, &state, &body, &body_len, ret_error);
-	free(text);
+	else
+		rc = snapshot_verify(&t, &state, &body, &end, ret_error);
+	text_close(&t);
+	if (rc < 0 && rc != -ENOENT)
+		rc = -EILSEQ;
 	if (rc == 0)
 		rc = journal_load(dir, LIST_JOURNAL, &walk, &state, ret_error);
 	if (rc == 0)

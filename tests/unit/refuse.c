@@ -46,6 +46,7 @@ void refuse_arm(unsigned long at, bool all)
 	refuse.all = all;
 	refuse.at = at;
 	refuse.seen = 0;
+	refuse.live.largest = 0;
 }
 
 unsigned long refuse_disarm(void)
@@ -59,8 +60,10 @@ struct refuse_live refuse_live(void)
 	return refuse.live;
 }
 
-static bool refused(void)
+static bool refused(size_t size)
 {
+	if (size > refuse.live.largest)
+		refuse.live.largest = size;
 	if (!refuse.armed)
 		return false;
 	refuse.seen++;
@@ -102,17 +105,17 @@ static void block_out(const void *block)
 
 void *__wrap_malloc(size_t size)
 {
-	return refused() ? NULL : block_in(__real_malloc(size));
+	return refused(size) ? NULL : block_in(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-	return refused() ? NULL : block_in(__real_calloc(n, size));
+	return refused(n * size) ? NULL : block_in(__real_calloc(n, size));
 }
 
 void *__wrap_realloc(void *block, size_t size)
 {
-	void *grown = refused() ? NULL : __real_realloc(block, size);
+	void *grown = refused(size) ? NULL : __real_realloc(block, size);
 
 	if (grown) {
 		block_out(block);
@@ -128,7 +131,7 @@ void *__wrap_reallocarray(void *block, size_t n, size_t size)
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-	return refused() ? NULL : block_in(__real_aligned_alloc(alignment, size));
+	return refused(size) ? NULL : block_in(__real_aligned_alloc(alignment, size));
 }
 
 char *__wrap_strdup(const char *text)
@@ -149,7 +152,7 @@ void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, of
 {
 	void *memory;
 
-	if (refused()) {
+	if (refused(0)) {
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}

@@ -16,6 +16,7 @@ unsigned long refuse_disarm(void);
 // What was allocated and not given back: blocks, and octets of mappings.
 struct refuse_live {
 	size_t blocks, mapped;
+	size_t largest; // block asked for since it was armed
 };
 struct refuse_live refuse_live(void);
 
