@@ -5,6 +5,7 @@
 
 #include "control/api_brakes.h"
 #include "control/api_claims.h"
+#include "control/api_f5xc.h"
 #include "control/api_status.h"
 #include "control/api_text.h"
 #include "control/api_watch.h"
@@ -311,6 +312,8 @@ int api_create(struct control *control, struct api **ret_api)
 		error = api_claims_routes(api, control->server);
 	if (!error)
 		error = api_brakes_routes(api, control->server);
+	if (!error)
+		error = api_f5xc_routes(api, control->server);
 	if (!error)
 		error = api_watch_routes(api, control->server);
 	if (error) {

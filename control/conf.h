@@ -136,6 +136,16 @@ struct conf_alerts {
 	uint32_t max_pending; // alerts that wait for TheHive
 };
 
+enum conf_drift {
+	CONF_DRIFT_REPAIR = 1,
+	CONF_DRIFT_SHOW = 2,
+};
+
+enum conf_deleted {
+	CONF_DELETED_RECREATE = 1,
+	CONF_DELETED_REPORT = 2,
+};
+
 struct conf_f5xc {
 	char *url; // without a final slash
 	char *token_file; // NULL: by tls.cert_file
@@ -146,7 +156,12 @@ struct conf_f5xc {
 	uint32_t min_interval_ms; // between two PUTs of one set
 	uint32_t reconcile_s; // compare everything
 	uint32_t set_size; // prefixes, beside the one that always stays
-	double max_per_second;
+	uint32_t max_sets; // of one address family
+	uint32_t requests_per_minute, request_burst;
+	int drift, deleted; // enum conf_drift, enum conf_deleted
+	char *policy_before; // NULL: sets only
+	char *token_ends; // as "2027-01-31"; NULL: not known
+	int64_t token_ends_s; // seconds since the epoch; 0: not known
 	uint32_t timeout_ms, connect_timeout_ms;
 	char *proxy;
 	struct conf_tls tls;

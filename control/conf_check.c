@@ -17,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_MAX_KEY 256
@@ -399,8 +400,20 @@ thehive_check(struct conf *conf, size_t index, bool check_files, struct conf_mes
 		conf_error(messages, here, "is shorter than incremental_s");
 }
 
-static void f5xc_check(const struct conf_f5xc *f5, bool check_files, struct conf_messages *messages)
+static bool day_parse(const char *text, int64_t *ret_seconds)
 {
+	struct tm day = {0};
+	const char *end = strptime(text, "%Y-%m-%d", &day);
+	if (!end || *end)
+		return false;
+	*ret_seconds = (int64_t)timegm(&day) + 86400;
+	return true;
+}
+
+static void f5xc_check(struct conf_f5xc *f5, bool check_files, struct conf_messages *messages)
+{
+	if (f5->token_ends && !day_parse(f5->token_ends, &f5->token_ends_s))
+		conf_error(messages, "control.f5xc.token_ends", "expected a day, as 2027-01-31");
 	if (!f5->token_file && !f5->tls.cert_file)
 		conf_error(messages, "control.f5xc", "needs token_file or tls.cert_file");
 	if (!word_plain(f5->fleet_id, 40))
@@ -417,6 +430,11 @@ static void f5xc_check(const struct conf_f5xc *f5, bool check_files, struct conf
 			"control.f5xc.prefix",
 			"1 to 50 of a-z 0-9 -, beginning with a letter"
 		);
+	if (f5->policy_before) {
+		len = strlen(f5->policy_before);
+		if (len < 1 || len > 63 || strspn(f5->policy_before, label) != len)
+			conf_error(messages, "control.f5xc.policy_before", "1 to 63 of a-z 0-9 -");
+	}
 	for (size_t i = 0; i < f5->n_mirror; i++) {
 		char here[PATH_MAX_KEY];
 		snprintf(here, sizeof(here), "control.f5xc.mirror[%zu]", i);

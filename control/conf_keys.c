@@ -45,6 +45,13 @@ static const cyaml_strval_t tlp_words[] = {
 	{"CLEAR", 1}, {"WHITE", 1}, {"GREEN", 2}, {"AMBER", 3}, {"AMBER+STRICT", 4}, {"RED", 5},
 };
 
+static const cyaml_strval_t drift_words[] = {
+	{"repair", CONF_DRIFT_REPAIR}, {"show", CONF_DRIFT_SHOW},
+};
+static const cyaml_strval_t deleted_words[] = {
+	{"recreate", CONF_DELETED_RECREATE}, {"report", CONF_DELETED_REPORT},
+};
+
 static const struct conf_key tls_keys[] = {
 	KEY(conf_tls, "ca_file", KEY_FILE, ca_file, NULL, "certificates to trust (PEM), instead of the system's"),
 	KEY(conf_tls, "cert_file", KEY_FILE, cert_file, NULL, "client certificate: PEM, or PKCS#12 (.p12, .pfx)"),
@@ -164,8 +171,14 @@ static const struct conf_key f5xc_keys[] = {
 	WORD(conf_f5xc, "max_tlp", max_tlp, tlp_words, "AMBER", "entries of cases above this TLP are not mirrored"),
 	NUMBER(conf_f5xc, "min_interval_ms", KEY_U32, min_interval_ms, "5000", 1, 3600000, "between two writes of one set"),
 	NUMBER(conf_f5xc, "reconcile_s", KEY_U32, reconcile_s, "300", 1, 86400, "between comparisons of everything"),
-	NUMBER(conf_f5xc, "set_size", KEY_U32, set_size, "1000", 1, 1023, "prefixes in the set of one address family; what finds no place is refused there"),
-	NUMBER(conf_f5xc, "max_per_second", KEY_DOUBLE, max_per_second, "5", 0, 1000, "requests a second"),
+	NUMBER(conf_f5xc, "set_size", KEY_U32, set_size, "1000", 1, 1023, "prefixes to which a set is filled; F5 takes 1024"),
+	NUMBER(conf_f5xc, "max_sets", KEY_U32, max_sets, "128", 1, 128, "sets of one address family; what finds no place in them is refused there"),
+	NUMBER(conf_f5xc, "requests_per_minute", KEY_U32, requests_per_minute, "25", 1, 60000, "requests a minute in the long run; F5's limits are not published, 60 and 120 were seen"),
+	NUMBER(conf_f5xc, "request_burst", KEY_U32, request_burst, "12", 1, 1000, "requests that may go at once after a quiet time"),
+	WORD(conf_f5xc, "drift", drift, drift_words, "repair", "what somebody changed at F5: repair it, or only show it"),
+	WORD(conf_f5xc, "deleted", deleted, deleted_words, "recreate", "an object that somebody deleted at F5: recreate it, or only report it"),
+	KEY(conf_f5xc, "policy_before", KEY_TEXT, policy_before, NULL, "policy mode: the operator's enhanced_firewall_policy that follows ours and ends in allow; without: sets only"),
+	KEY(conf_f5xc, "token_ends", KEY_TEXT, token_ends, NULL, "last day of the token, as 2027-01-31: an alarm 30 days before"),
 	NUMBER(conf_f5xc, "timeout_ms", KEY_U32, timeout_ms, "30000", 100, 600000, "of a whole request"),
 	NUMBER(conf_f5xc, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
 	KEY(conf_f5xc, "proxy", KEY_TEXT, proxy, NULL, "http://HOST:PORT or socks5h://HOST:PORT"),

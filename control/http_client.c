@@ -22,6 +22,7 @@
 #define PENDING_MAX 10000
 #define CONNECTIONS_MAX 8
 #define STARTS_MAX 256 // starts remembered for the rate
+#define PEERS_MAX 16 // addresses remembered
 
 // One request: queued, then with curl.
 struct transfer {
@@ -55,6 +56,8 @@ struct http_client {
 	int64_t starts[STARTS_MAX]; // ring of monotonic milliseconds
 	size_t n_starts, next_start;
 	struct http_client_counters counters;
+	struct http_peer peers[PEERS_MAX];
+	size_t n_peers;
 	bool calling; // inside callbacks: a free waits for their end
 	bool doomed;
 };
@@ -120,6 +123,26 @@ static size_t header_come(char *line, size_t size, size_t n, void *ctx)
 	return len;
 }
 
+static void peer_note(struct http_client *client, uint8_t family, const uint8_t addr[static 16])
+{
+	struct http_peer peer = {.family = family};
+	memcpy(peer.addr, addr, sizeof(peer.addr));
+	for (size_t i = 0; i < client->n_peers; i++)
+		if (memcmp(&client->peers[i], &peer, sizeof(peer)) == 0)
+			return;
+	if (client->n_peers == PEERS_MAX)
+		memmove(client->peers, client->peers + 1, --client->n_peers * sizeof(peer));
+	client->peers[client->n_peers++] = peer;
+}
+
+bool http_client_peer(const struct http_client *client, size_t index, struct http_peer *ret_peer)
+{
+	if (index >= client->n_peers)
+		return false;
+	*ret_peer = client->peers[index];
+	return true;
+}
+
 // The connection stands, the request is about to be written: a dependency by proof.
 static int connected(void *ctx, char *remote, char *local, int remote_port, int local_port)
 {
@@ -132,6 +155,8 @@ static int connected(void *ctx, char *remote, char *local, int remote_port, int 
 	uint8_t family = inet_pton(AF_INET, remote, addr) == 1 ? 4
 		: inet_pton(AF_INET6, remote, addr) == 1       ? 6
 							       : 0;
+	if (family)
+		peer_note(client, family, addr);
 	if (client->protect && family && remote_port > 0 && remote_port < 65536)
 		protect_derived_note(
 			client->protect,

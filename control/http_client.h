@@ -26,6 +26,9 @@ struct http_tls {
 // what older versions wrote into PKCS#12 files).
 int http_tls_check(const struct http_tls *, char ret_message[256]);
 
+// When the client certificate ends, seconds since the epoch. -errno: it cannot be read.
+int http_tls_ends(const struct http_tls *, int64_t *ret_ends);
+
 // How to reach one service; the strings are borrowed for the life of the client.
 struct http_service {
 	const char *name; // "thehive:soc", "f5xc": dependency for derived protections, metrics
@@ -75,6 +78,12 @@ int http_client_request(
 	http_answer_cb,
 	void *ctx
 );
+// The addresses that it connected to, the last 16: false where `index` is beyond them.
+struct http_peer {
+	uint8_t family; // 4 or 6
+	uint8_t addr[16]; // network byte order
+};
+bool http_client_peer(const struct http_client *, size_t index, struct http_peer *ret_peer);
 size_t http_client_pending(const struct http_client *);
 
 struct http_client_counters {

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static void bio_close(BIO **bio)
 {
@@ -138,4 +139,41 @@ int http_tls_check(const struct http_tls *tls, char ret_message[256])
 	}
 	return is_pkcs12(tls->cert_file) ? pkcs12_check(tls->cert_file, password, ret_message)
 					 : pem_check(tls, password, ret_message);
+}
+
+static X509 *cert_read(const struct http_tls *tls, const char *password)
+{
+	__attribute__((cleanup(bio_close))) BIO *file = BIO_new_file(tls->cert_file, "rb");
+	EVP_PKEY *key = NULL;
+	X509 *cert = NULL;
+	if (!file)
+		return NULL;
+	if (!is_pkcs12(tls->cert_file))
+		return PEM_read_bio_X509(file, NULL, NULL, NULL);
+	PKCS12 *p12 = d2i_PKCS12_bio(file, NULL);
+	if (p12)
+		PKCS12_parse(p12, password ? password : "", &key, &cert, NULL);
+	EVP_PKEY_free(key);
+	PKCS12_free(p12);
+	return cert;
+}
+
+int http_tls_ends(const struct http_tls *tls, int64_t *ret_ends)
+{
+	__attribute__((cleanup(password_free))) char *password = NULL;
+	char message[256];
+	struct tm end;
+	if (tls->key_password_file) {
+		int error = secret_read(tls->key_password_file, &password, message);
+		if (error)
+			return error;
+	}
+	X509 *cert = cert_read(tls, password);
+	int good = cert && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &end);
+	X509_free(cert);
+	ERR_clear_error();
+	if (!good)
+		return -EINVAL;
+	*ret_ends = (int64_t)timegm(&end);
+	return 0;
 }

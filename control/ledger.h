@@ -150,6 +150,8 @@ int ledger_claims_by_ref(
 );
 // Claims whose indicator equals, covers or (wide) is covered by this one, live and held ones.
 int ledger_claims_of(struct ledger *, const struct indicator *, bool wide, claim_cb, void *ctx);
+// Claims on exactly this indicator.
+int ledger_claims_on(struct ledger *, const struct indicator *, claim_cb, void *ctx);
 // Page through claims in the order of ids, for `stanch list`.
 int ledger_claims_page(struct ledger *, int64_t after_id, size_t max, claim_cb, void *ctx);
 

@@ -30,6 +30,7 @@
 
 // Keys are chosen by others; and uthash's own function does not survive clang's warnings.
 static const uint8_t dirty_hash_key[16] = "stanch ledger 1";
+#undef HASH_FUNCTION // also of another header
 #define HASH_FUNCTION(key, len, hash) ((hash) = (unsigned)siphash64(dirty_hash_key, (key), (len)))
 #include <uthash.h>
 

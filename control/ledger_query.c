@@ -141,6 +141,20 @@ int ledger_claims_of(
 	return r;
 }
 
+int ledger_claims_on(struct ledger *l, const struct indicator *indicator, claim_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	struct ledger_key key;
+	bool more = true;
+	int r = sql_prepare(l, CLAIM_SELECT "WHERE c.key=?1 ORDER BY c.id", &stmt);
+
+	if (r < 0)
+		return r;
+	key_pack(indicator, &key);
+	sql_bind_key(stmt, 1, &key);
+	return claims_walk(l, stmt, cb, ctx, &more);
+}
+
 int ledger_claims_page(struct ledger *l, int64_t after_id, size_t max, claim_cb cb, void *ctx)
 {
 	scoped_stmt stmt = NULL;

@@ -6,6 +6,7 @@
 #include "control/cli/brakes.h"
 #include "control/cli/claims.h"
 #include "control/cli/client.h"
+#include "control/cli/f5.h"
 #include "control/cli/local.h"
 #include "control/cli/show.h"
 #include "control/cli/thehive.h"
@@ -87,6 +88,13 @@ static const struct command commands[] = {
 	 1,
 	 2,
 	 run_thehive},
+	{"f5",
+	 "[status|plan|diff|sync|adopt NAME --reason R]",
+	 "the mirror to F5 XC: what it is doing, would do, how it differs",
+	 OPT_REASON,
+	 0,
+	 2,
+	 run_f5},
 	{"check", "FILE", "check a configuration with both daemons", 0, 1, 1, run_check},
 	{"token",
 	 "create NAME --role R --for D",

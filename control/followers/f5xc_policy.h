@@ -40,9 +40,46 @@ struct f5xc_referrers {
 	int64_t asked_ms; // monotonic: when they were asked for apart; 0: never
 };
 
+// A site or firewall that lists a policy.
+enum f5xc_listed {
+	F5XC_LIST_UNREAD, // not yet, or not readable: why
+	F5XC_LISTED, // with the policy that must follow behind it, where one must
+	F5XC_LISTED_LAST, // without: F5 drops what no rule matches
+	F5XC_LISTED_NOT,
+};
+
+struct f5xc_attachment {
+	char policy[64]; // of which namespace is not kept: sites list those of system
+	const char *plural; // of the path, static
+	char xc_namespace[64], name[64];
+	enum f5xc_listed listed;
+	char why[48];
+	int64_t read_ms; // monotonic; 0: never
+};
+
+#define F5XC_ATTACHMENTS_MAX 32 // further ones are not looked at
+struct f5xc_attachments {
+	struct f5xc_attachment list[F5XC_ATTACHMENTS_MAX];
+	size_t n;
+};
+
+// From an answer to GET of the policy: who lists it. What is known of those who stay is kept.
+// False, and nothing changed: the answer names nobody.
+bool f5xc_attachments_note(json_t *object, const char *policy, struct f5xc_attachments *);
+void f5xc_attachments_drop(struct f5xc_attachments *, const char *policy);
+// Where the policy stands in the lists of that object. `before`: the policy that must follow it in
+// each of them, or NULL. -EBADMSG: it has no spec.
+int f5xc_list_judge(
+	json_t *object, const char *policy, const char *before, enum f5xc_listed *ret_listed
+);
+// Does it end in a rule that lets everything pass? Else why not.
+bool f5xc_policy_allows(json_t *object, char ret_why[96]);
+
 // From an answer to GET of the set. What is known of those who stay is kept. False, and nothing
 // changed: the answer names none.
 bool f5xc_referrers_note(json_t *object, struct f5xc_referrers *);
+// One whose deny rule uses the set, the first; NULL: none.
+const struct f5xc_referrer *f5xc_referrers_deny(const struct f5xc_referrers *);
 // Does a deny rule of one of them use the set? And, for people, by whom; "" where nothing refers.
 bool f5xc_referrers_tell(const struct f5xc_referrers *, char ret_text[F5XC_REFERRER_TEXT_MAX]);
 

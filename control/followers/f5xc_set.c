@@ -3,12 +3,12 @@
 
 #include "control/followers/f5xc_set.h"
 
+#include "rules/siphash.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define RETRY_AFTER_MAX_S 300
 
 static const char *list_key(int family)
 {
@@ -26,6 +26,13 @@ struct f5xc_prefix f5xc_keep(int family)
 		return (struct f5xc_prefix){.addr = {192, 0, 2, 1}, .len = 32};
 	return (struct f5xc_prefix
 	){.addr = {[0] = 0x20, [1] = 0x01, [2] = 0x0d, [3] = 0xb8, [15] = 1}, .len = 128};
+}
+
+bool f5xc_is_keep(int family, const struct f5xc_prefix *prefix)
+{
+	const struct f5xc_prefix keep = f5xc_keep(family);
+
+	return f5xc_prefix_compare(prefix, &keep) == 0;
 }
 
 // Octets of a well-formed UTF-8 sequence, 0 where there is none (RFC 3629).
@@ -78,15 +85,6 @@ void f5xc_text_clean(char *text)
 		*text = *text < 0x20 || *text > 0x7e ? '?' : *text;
 }
 
-int64_t f5xc_wait_ms(unsigned backoff_ms, long retry_after, long jitter_ms)
-{
-	int64_t wait = (int64_t)backoff_ms + jitter_ms;
-
-	if (retry_after > RETRY_AFTER_MAX_S)
-		retry_after = RETRY_AFTER_MAX_S;
-	return retry_after * 1000 > wait ? retry_after * 1000 : wait;
-}
-
 static const char *text_of(json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
@@ -94,7 +92,7 @@ static const char *text_of(json_t *object, const char *key)
 	return text ? text : "";
 }
 
-static int prefixes_read(json_t *rows, int family, struct f5xc_object *o)
+static int rows_read(json_t *rows, int family, struct f5xc_object *o)
 {
 	struct indicator_error ignored;
 	struct indicator there;
@@ -102,8 +100,8 @@ static int prefixes_read(json_t *rows, int family, struct f5xc_object *o)
 	json_t *row;
 
 	o->n_rows = json_array_size(rows);
-	o->prefixes = calloc(o->n_rows + 1, sizeof(*o->prefixes));
-	if (!o->prefixes)
+	o->rows = calloc(o->n_rows + 1, sizeof(*o->rows));
+	if (!o->rows)
 		return -ENOMEM;
 	json_array_foreach(rows, i, row)
 	{
@@ -111,10 +109,13 @@ static int prefixes_read(json_t *rows, int family, struct f5xc_object *o)
 
 		if (indicator_parse(text, strlen(text), &there, &ignored) == 0
 		    && there.kind == INDICATOR_NET && there.family == family)
-			o->prefixes[o->n_prefixes++] = f5xc_prefix_of(&there);
+			o->rows[o->n++] = (struct f5xc_row){
+				f5xc_prefix_of(&there),
+				text_of(row, "description"),
+			};
 	}
-	if (o->n_prefixes > 1)
-		qsort(o->prefixes, o->n_prefixes, sizeof(*o->prefixes), f5xc_prefix_compare);
+	if (o->n > 1)
+		qsort(o->rows, o->n, sizeof(*o->rows), f5xc_prefix_compare);
 	return 0;
 }
 
@@ -122,9 +123,12 @@ int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object)
 {
 	json_t *metadata = json_object_get(object, "metadata"),
 	       *spec = json_object_get(object, "spec");
-	const char *revision = text_of(json_object_get(metadata, "annotations"), F5XC_REVISION);
+	json_t *annotations = json_object_get(metadata, "annotations");
+	const char *revision = text_of(annotations, F5XC_REVISION);
 	struct f5xc_object o = {
 		.owner = text_of(json_object_get(metadata, "labels"), F5XC_OWNER),
+		.content = text_of(annotations, F5XC_CONTENT),
+		.version = text_of(object, "resource_version"),
 		.disabled = json_is_true(json_object_get(metadata, "disable")),
 	};
 	char *dot;
@@ -134,7 +138,7 @@ int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object)
 		return -EBADMSG;
 	o.revision.epoch = strtoull(revision, &dot, 10);
 	o.revision.number = *dot == '.' ? strtoull(dot + 1, NULL, 10) : 0;
-	rc = prefixes_read(json_object_get(spec, list_key(family)), family, &o);
+	rc = rows_read(json_object_get(spec, list_key(family)), family, &o);
 	if (rc == 0)
 		*ret_object = o;
 	return rc;
@@ -142,31 +146,42 @@ int f5xc_object_read(json_t *object, int family, struct f5xc_object *ret_object)
 
 void f5xc_object_fini(struct f5xc_object *o)
 {
-	free(o->prefixes);
+	free(o->rows);
 	*o = (struct f5xc_object){0};
-}
-
-bool f5xc_object_has(const struct f5xc_object *o, const struct f5xc_prefix *prefix)
-{
-	return o->n_prefixes > 0
-		&& bsearch(
-			prefix,
-			o->prefixes,
-			o->n_prefixes,
-			sizeof(*o->prefixes),
-			f5xc_prefix_compare
-		);
 }
 
 bool f5xc_object_equal(const struct f5xc_object *o, const struct f5xc_row *rows, size_t n)
 {
-	if (o->disabled || o->n_rows != n || o->n_prefixes != n)
+	if (o->n_rows != n || o->n != n)
 		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (f5xc_prefix_compare(&rows[i], &o->prefixes[i]) != 0)
+	for (size_t i = 0; i < n; i++)
+		if (f5xc_prefix_compare(&rows[i], &o->rows[i]) != 0)
 			return false;
-	}
 	return true;
+}
+
+bool f5xc_object_described(const struct f5xc_object *o, const struct f5xc_row *rows)
+{
+	for (size_t i = 0; i < o->n; i++)
+		if (strcmp(o->rows[i].description, rows[i].description) != 0)
+			return false;
+	return true;
+}
+
+void f5xc_content(const struct f5xc_row *rows, size_t n, char ret_text[F5XC_CONTENT_MAX])
+{
+	static const uint8_t key[16] = "stanch content 1";
+	uint64_t sum = n;
+
+	// Sorted and without doubles: a chain of hashes, order counts.
+	for (size_t i = 0; i < n; i++) {
+		uint8_t one[sizeof(sum) + sizeof(rows[i].prefix)];
+
+		memcpy(one, &sum, sizeof(sum));
+		memcpy(one + sizeof(sum), &rows[i].prefix, sizeof(rows[i].prefix));
+		sum = siphash64(key, one, sizeof(one));
+	}
+	snprintf(ret_text, F5XC_CONTENT_MAX, "%016llx", (unsigned long long)sum);
 }
 
 static json_t *prefixes_build(int family, const struct f5xc_row *rows, size_t n)
@@ -190,53 +205,52 @@ static json_t *prefixes_build(int family, const struct f5xc_row *rows, size_t n)
 	return list;
 }
 
-json_t *f5xc_body(
-	json_t *was,
-	const char *name,
-	const char *xc_namespace,
-	const char *owner,
-	const struct list_state *state,
-	int family,
-	const struct f5xc_row *rows,
-	size_t n
-)
+static json_t *object_in(json_t *object, const char *key)
 {
-	json_t *metadata = json_deep_copy(json_object_get(was, "metadata")), *labels, *annotations,
-	       *body;
+	json_t *inner = json_object_get(object, key);
+
+	if (!json_is_object(inner))
+		json_object_set_new(object, key, inner = json_object());
+	return inner;
+}
+
+json_t *f5xc_metadata(json_t *was, const struct f5xc_own *own)
+{
+	json_t *metadata = json_is_object(was) ? json_deep_copy(was) : json_object(), *labels,
+	       *annotations;
 	char revision[48], digest[DIGEST_TEXT_MAX];
 
-	if (!json_is_object(metadata)) {
-		json_decref(metadata);
-		metadata = json_object();
-	}
-	labels = json_object_get(metadata, "labels");
-	if (!json_is_object(labels))
-		json_object_set_new(metadata, "labels", labels = json_object());
-	annotations = json_object_get(metadata, "annotations");
-	if (!json_is_object(annotations))
-		json_object_set_new(metadata, "annotations", annotations = json_object());
+	labels = object_in(metadata, "labels");
+	annotations = object_in(metadata, "annotations");
 	snprintf(
 		revision,
 		sizeof(revision),
 		"%llu.%llu",
-		(unsigned long long)state->revision.epoch,
-		(unsigned long long)state->revision.number
+		(unsigned long long)own->state.revision.epoch,
+		(unsigned long long)own->state.revision.number
 	);
-	digest_print(state->digest, digest);
-	if (json_object_get(metadata, "disable")) // somebody's: of a set of ours it is drift
+	digest_print(own->state.digest, digest);
+	if (json_object_get(metadata, "disable")) // somebody's: of an object of ours it is drift
 		json_object_set_new(metadata, "disable", json_false());
-	json_object_set_new(metadata, "name", json_string(name));
-	json_object_set_new(metadata, "namespace", json_string(xc_namespace));
-	json_object_set_new(labels, F5XC_OWNER, json_string(owner));
+	json_object_set_new(metadata, "name", json_string(own->name));
+	json_object_set_new(metadata, "namespace", json_string(own->xc_namespace));
+	json_object_set_new(labels, F5XC_OWNER, json_string(own->owner));
 	json_object_set_new(annotations, F5XC_REVISION, json_string(revision));
 	json_object_set_new(annotations, F5XC_DIGEST, json_string(digest));
+	json_object_set_new(annotations, F5XC_CONTENT, json_string(own->content));
 	if (!was)
 		json_object_set_new(
 			metadata,
 			"description",
 			json_string("Egress blocks, mirrored. Do not edit: changes are undone.")
 		);
-	body = json_pack(
+	return metadata;
+}
+
+json_t *
+f5xc_body(json_t *metadata, const char *version, int family, const struct f5xc_row *rows, size_t n)
+{
+	json_t *body = json_pack(
 		"{s:o, s:{s:o}}",
 		"metadata",
 		metadata,
@@ -244,9 +258,8 @@ json_t *f5xc_body(
 		list_key(family),
 		prefixes_build(family, rows, n)
 	);
-	if (body && was && *text_of(was, "resource_version"))
-		json_object_set_new(
-			body, "resource_version", json_string(text_of(was, "resource_version"))
-		);
+
+	if (body && *version)
+		json_object_set_new(body, "resource_version", json_string(version));
 	return body;
 }

@@ -4,54 +4,358 @@
 #include "control/followers/f5xc_wanted.h"
 
 #include "control/conf.h"
+#include "control/followers/f5xc_seat.h"
 #include "control/ledger.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+int64_t f5xc_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void f5xc_wanted_init(struct f5xc_wanted *w, const struct conf_f5xc *conf)
+{
+	*w = (struct f5xc_wanted){.conf = conf};
+	TAILQ_INIT(&w->waiting);
+	for (int v = 0; v < 2; v++)
+		for (int i = 0; i < F5XC_SLOTS; i++)
+			TAILQ_INIT(&w->slots[v][i].places);
+}
+
+// --- keys
+
+struct f5xc_key f5xc_key_of(const struct indicator *n)
+{
+	struct f5xc_key key = {
+		.kind = n->kind,
+		.family = n->family,
+		.len = n->prefix_len,
+		.proto = n->proto,
+		.port = {(uint8_t)(n->port >> 8), (uint8_t)n->port},
+	};
+	uint64_t id;
+
+	if (n->kind == INDICATOR_NAME) {
+		id = indicator_id(n);
+		memcpy(key.addr, &id, sizeof(id));
+	} else {
+		memcpy(key.addr, n->addr, sizeof(key.addr));
+	}
+	return key;
+}
+
+struct indicator f5xc_key_indicator(const struct f5xc_key *key)
+{
+	struct indicator n = {
+		.kind = key->kind,
+		.family = key->family,
+		.prefix_len = key->len,
+		.proto = key->proto,
+		.port = (uint16_t)(key->port[0] << 8 | key->port[1]),
+	};
+
+	memcpy(n.addr, key->addr, sizeof(n.addr));
+	return n;
+}
+
+static struct f5xc_item *item_get(const struct f5xc_wanted *w, const struct f5xc_key *key)
+{
+	struct f5xc_item *item;
+
+	HASH_FIND(hh, w->items, key, sizeof(*key), item);
+	return item;
+}
+
+struct f5xc_item *f5xc_item_find(const struct f5xc_wanted *w, const struct indicator *n)
+{
+	const struct f5xc_key key = f5xc_key_of(n);
+
+	return item_get(w, &key);
+}
+
+struct f5xc_place *
+f5xc_place_find(const struct f5xc_wanted *w, uint8_t family, const struct f5xc_prefix *prefix)
+{
+	const struct f5xc_where at = {.family = family, .prefix = *prefix};
+	struct f5xc_place *place;
+
+	HASH_FIND(hh, w->places, &at, sizeof(at), place);
+	return place;
+}
+
+void f5xc_slot_dirty(struct f5xc_slot *slot, bool adds)
+{
+	if (!slot->dirty)
+		slot->dirty_ms = f5xc_now_ms();
+	slot->dirty = true;
+	slot->adds |= adds;
+}
+
+// --- places
+
+static struct f5xc_place *
+place_ref(struct f5xc_wanted *w, uint8_t family, const struct f5xc_prefix *prefix)
+{
+	struct f5xc_place *place = f5xc_place_find(w, family, prefix);
+
+	if (!place) {
+		place = calloc(1, sizeof(*place));
+		if (!place)
+			return NULL;
+		place->at = (struct f5xc_where){.family = family, .prefix = *prefix};
+		place->slot = -1;
+		place->since_ms = f5xc_now_ms();
+		HASH_ADD(hh, w->places, at, sizeof(place->at), place);
+	}
+	place->refs++;
+	return place;
+}
+
+static void place_unref(struct f5xc_wanted *w, struct f5xc_place *place)
+{
+	if (--place->refs > 0)
+		return;
+	if (place->slot >= 0) {
+		struct f5xc_slot *slot = &w->slots[place->at.family == 6][place->slot];
+
+		TAILQ_REMOVE(&slot->places, place, in_slot);
+		slot->n -= !f5xc_is_keep(place->at.family, &place->at.prefix);
+		f5xc_slot_dirty(slot, false);
+	}
+	HASH_DELETE(hh, w->places, place);
+	free(place->refused);
+	free(place);
+}
+
+// --- items
+
+static void pieces_drop(struct f5xc_wanted *w, struct f5xc_place **pieces, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		place_unref(w, pieces[i]);
+	free(pieces);
+}
+
+static void item_drop(struct f5xc_wanted *w, struct f5xc_item *item)
+{
+	if (item->waits)
+		TAILQ_REMOVE(&w->waiting, item, waiting);
+	if (item->key.kind == INDICATOR_PORT) {
+		w->n_ports--;
+		w->ports_moved = true;
+	}
+	pieces_drop(w, item->pieces, item->n_pieces);
+	if (w->sweep_at == item)
+		w->sweep_at = item->hh.next;
+	HASH_DELETE(hh, w->items, item);
+	free(item->cut);
+	free(item);
+}
+
+void f5xc_wanted_fini(struct f5xc_wanted *w)
+{
+	struct f5xc_item *item, *next;
+
+	HASH_ITER(hh, w->items, item, next)
+	item_drop(w, item);
+	free(w->holes[0]);
+	free(w->holes[1]);
+	w->holes[0] = w->holes[1] = NULL;
+}
+
+static void cut_tell(
+	const struct f5xc_wanted *w,
+	struct f5xc_item *item,
+	const struct f5xc_prefix *first,
+	size_t n
+)
+{
+	struct indicator hole = f5xc_prefix_indicator(first, item->key.family);
+	char text[INDICATOR_TEXT_MAX], more[32] = "";
+
+	(void)w;
+	indicator_print(&hole, text);
+	if (n > 1)
+		snprintf(more, sizeof(more), " and %zu more", n - 1);
+	if (asprintf(&item->cut, "%.45s%s", text, more) < 0)
+		item->cut = NULL;
+}
+
+static bool pieces_same(const struct f5xc_item *item, const struct f5xc_prefix *prefixes, size_t n)
+{
+	if (n != item->n_pieces)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (f5xc_prefix_compare(&item->pieces[i]->at.prefix, &prefixes[i]) != 0)
+			return false;
+	return true;
+}
+
+static int pieces_set(
+	struct f5xc_wanted *w, struct f5xc_item *item, const struct f5xc_prefix *prefixes, size_t n
+)
+{
+	struct f5xc_place **pieces = calloc(n + 1, sizeof(struct f5xc_place *)),
+			  **was = item->pieces;
+	size_t n_was = item->n_pieces;
+
+	for (size_t i = 0; pieces && i < n; i++) {
+		pieces[i] = place_ref(w, item->key.family, &prefixes[i]);
+		if (!pieces[i]) {
+			pieces_drop(w, pieces, i);
+			pieces = NULL;
+		}
+	}
+	if (!pieces)
+		return -ENOMEM;
+	item->was_seated = item->n_pieces > 0 && item->pieces[0]->slot >= 0;
+	item->hint = item->was_seated ? item->pieces[0]->slot : -1;
+	item->pieces = pieces;
+	item->n_pieces = n;
+	pieces_drop(w, was, n_was);
+	return 0;
+}
+
+// A network without what is allowed in it. Port entries are rules: they have no places.
+static int item_cut(struct f5xc_wanted *w, struct f5xc_item *item)
+{
+	struct f5xc_prefix pieces[F5XC_PIECES_MAX], first;
+	const struct indicator n = f5xc_key_indicator(&item->key);
+	const struct f5xc_prefix whole = f5xc_prefix_of(&n);
+	int v = item->key.family == 6;
+	size_t n_pieces, n_holes;
+	int rc = f5xc_cut(
+		&whole,
+		w->holes[v],
+		w->n_holes[v],
+		pieces,
+		F5XC_PIECES_MAX,
+		&n_pieces,
+		&n_holes,
+		&first
+	);
+
+	free(item->cut);
+	item->cut = NULL;
+	item->cut_refused = rc < 0;
+	if (n_holes > 0)
+		cut_tell(w, item, &first, n_holes);
+	if (rc < 0 || item->key.kind == INDICATOR_PORT)
+		n_pieces = 0;
+	return pieces_same(item, pieces, n_pieces) ? 0 : pieces_set(w, item, pieces, n_pieces);
+}
+
+static void item_describe(struct f5xc_wanted *w, struct f5xc_item *item)
+{
+	for (size_t i = 0; i < item->n_pieces; i++) {
+		struct f5xc_place *place = item->pieces[i];
+
+		if (strcmp(place->description, item->voice.description) == 0
+		    || (place->refs > 1 && place->description[0]))
+			continue;
+		memcpy(place->description, item->voice.description, sizeof(place->description));
+		if (place->slot >= 0)
+			f5xc_slot_dirty(&w->slots[place->at.family == 6][place->slot], false);
+	}
+}
+
+static void item_waits(struct f5xc_wanted *w, struct f5xc_item *item)
+{
+	bool waits = false;
+
+	for (size_t i = 0; i < item->n_pieces; i++)
+		waits |= item->pieces[i]->slot < 0;
+	if (waits && !item->waits)
+		TAILQ_INSERT_TAIL(&w->waiting, item, waiting);
+	else if (!waits && item->waits)
+		TAILQ_REMOVE(&w->waiting, item, waiting);
+	item->waits = waits;
+}
+
+// What its claims come to is in item->next. The item may be gone afterwards.
+static int item_apply(struct f5xc_wanted *w, struct f5xc_item *item)
+{
+	int rc = 0;
+
+	w->moves++;
+	if (!item->next.any) {
+		item_drop(w, item);
+		return 0;
+	}
+	w->ports_moved |= item->key.kind == INDICATOR_PORT;
+	item->voice = item->next;
+	if (item->voice.why_not)
+		rc = pieces_set(w, item, NULL, 0);
+	else
+		rc = item_cut(w, item);
+	item_describe(w, item);
+	item_waits(w, item);
+	return rc;
+}
 
 // --- from the ledger
 
-struct collect {
-	const struct conf_f5xc *conf;
-	int family;
+struct exceptions {
+	struct f5xc_prefix *holes[2];
+	size_t n[2], room[2];
 	int error;
-	struct f5xc_wanted to;
-	struct f5xc_prefix *holes; // allowed or protected
-	size_t n_holes, room_holes;
 };
 
-// Room for one more of `n` elements. NULL: no memory, and the old array stays.
-static void *array_grow(void *array, size_t n, size_t *room, size_t size)
+static int hole_add(struct exceptions *x, int v, const struct f5xc_prefix *prefix)
 {
-	size_t more = *room ? 2 * *room : 64;
-	void *larger;
+	if (x->n[v] == x->room[v]) {
+		size_t room = x->room[v] ? 2 * x->room[v] : 64;
+		struct f5xc_prefix *more = realloc(x->holes[v], room * sizeof(*more));
 
-	if (n < *room)
-		return array;
-	larger = realloc(array, more * size);
-	if (larger)
-		*room = more;
-	return larger;
+		if (!more)
+			return -ENOMEM;
+		x->holes[v] = more;
+		x->room[v] = room;
+	}
+	x->holes[v][x->n[v]++] = *prefix;
+	return 0;
 }
 
-static bool exception_take(void *ctx, const struct exception *x)
+static bool exception_take(void *ctx, const struct exception *e)
 {
-	struct collect *c = ctx;
-	struct f5xc_prefix *holes;
-
-	if (x->indicator.family != c->family)
-		return true;
-	holes = array_grow(c->holes, c->n_holes, &c->room_holes, sizeof(*holes));
-	if (!holes) {
-		c->error = -ENOMEM;
-		return false;
-	}
-	c->holes = holes;
+	struct exceptions *x = ctx;
 	// A set has no ports: of a port that is allowed, the whole address is.
-	c->holes[c->n_holes++] = f5xc_prefix_of(&x->indicator);
-	return true;
+	const struct f5xc_prefix prefix = f5xc_prefix_of(&e->indicator);
+
+	if (e->indicator.kind != INDICATOR_NAME)
+		x->error = hole_add(x, e->indicator.family == 6, &prefix);
+	return x->error == 0;
+}
+
+int f5xc_wanted_exceptions(
+	struct f5xc_wanted *w, struct ledger *ledger, const struct f5xc_where *own, size_t n_own
+)
+{
+	struct exceptions x = {0};
+	int rc = ledger_exceptions(ledger, exception_take, &x);
+
+	if (rc == 0)
+		rc = x.error;
+	for (size_t i = 0; rc == 0 && i < n_own; i++)
+		rc = hole_add(&x, own[i].family == 6, &own[i].prefix);
+	for (int v = 0; v < 2; v++) {
+		if (rc < 0) {
+			free(x.holes[v]);
+			continue;
+		}
+		free(w->holes[v]);
+		w->holes[v] = x.holes[v];
+		w->n_holes[v] = f5xc_holes_tidy(x.holes[v], x.n[v]);
+	}
+	return rc;
 }
 
 static bool mirrored_source(const struct conf_f5xc *conf, const char *source)
@@ -71,338 +375,173 @@ static const char *not_mirrored(const struct conf_f5xc *conf, const struct claim
 {
 	if (c->indicator.kind == INDICATOR_NAME)
 		return "names need a forward proxy policy";
-	if (c->indicator.kind == INDICATOR_PORT)
-		return "needs policy";
 	if (c->tlp > conf->max_tlp)
 		return "its TLP is above f5xc.max_tlp";
+	if (c->indicator.kind == INDICATOR_PORT && !conf->policy_before)
+		return "needs policy";
+	if (c->indicator.kind == INDICATOR_PORT && c->indicator.family == 6)
+		return "F5's rules list no IPv6 prefixes";
 	return NULL;
 }
 
-// Names, which have no family, stand beside IPv4.
-static bool claim_take(void *ctx, const struct claim *claim)
+// One that may be mirrored first, then of a case or operator, then the oldest.
+static bool voice_better(const struct f5xc_voice *a, const struct f5xc_voice *b)
 {
-	struct collect *c = ctx;
-	struct f5xc_item *item;
-	const char *why;
-
-	if ((claim->indicator.family == 6) != (c->family == 6) || claim->state == CLAIM_HELD
-	    || claim->action != CLAIM_ENFORCE || !mirrored_source(c->conf, claim->source))
+	if (!b->any)
 		return true;
-	item = array_grow(c->to.items, c->to.n, &c->to.room, sizeof(*item));
-	if (!item) {
-		c->error = -ENOMEM;
-		return false;
-	}
-	c->to.items = item;
-	item = &c->to.items[c->to.n++];
-	*item = (struct f5xc_item){
-		.indicator = claim->indicator,
-		.state = F5XC_PENDING,
-		.list = strncmp(claim->source, "list:", 5) == 0,
-		.created = claim->created,
+	if (!a->why_not != !b->why_not)
+		return !a->why_not;
+	if (a->list != b->list)
+		return b->list;
+	return a->created < b->created;
+}
+
+static bool claim_counts(const struct f5xc_wanted *w, const struct claim *c)
+{
+	return c->state != CLAIM_HELD && c->action == CLAIM_ENFORCE
+		&& mirrored_source(w->conf, c->source);
+}
+
+static void claim_hear(const struct f5xc_wanted *w, struct f5xc_voice *voice, const struct claim *c)
+{
+	struct f5xc_voice one = {
+		.any = true,
+		.why_not = not_mirrored(w->conf, c),
+		.list = strncmp(c->source, "list:", 5) == 0,
+		.created = c->created,
 	};
-	why = not_mirrored(c->conf, claim);
-	if (why) {
-		item->state = F5XC_NOT_MIRRORED;
-		snprintf(item->why, sizeof(item->why), "%s", why);
-	}
-	if (*claim->case_number)
-		snprintf(
-			item->description,
-			sizeof(item->description),
-			"case %.50s",
-			claim->case_number
-		);
+
+	if (*c->case_number)
+		snprintf(one.description, sizeof(one.description), "case %.50s", c->case_number);
 	else
-		snprintf(item->description, sizeof(item->description), "%.60s", claim->source);
-	f5xc_text_clean(item->description); // octets, not letters, are what F5 counts
+		snprintf(one.description, sizeof(one.description), "%.60s", c->source);
+	f5xc_text_clean(one.description); // octets, not letters, are what F5 counts
+	if (voice_better(&one, voice))
+		*voice = one;
+}
+
+static struct f5xc_item *item_add(struct f5xc_wanted *w, const struct f5xc_key *key)
+{
+	struct f5xc_item *item = calloc(1, sizeof(*item));
+
+	if (!item)
+		return NULL;
+	item->key = *key;
+	item->hint = -1;
+	w->n_ports += key->kind == INDICATOR_PORT;
+	HASH_ADD(hh, w->items, key, sizeof(item->key), item);
+	return item;
+}
+
+struct hear {
+	struct f5xc_wanted *w;
+	struct f5xc_voice voice;
+	int64_t last_id;
+	size_t n;
+	int error;
+};
+
+static bool one_heard(void *ctx, const struct claim *c)
+{
+	struct hear *h = ctx;
+
+	if (claim_counts(h->w, c))
+		claim_hear(h->w, &h->voice, c);
 	return true;
 }
 
-// Of one indicator the claim that speaks for it first: one that may be mirrored, of a case or
-// operator, the oldest.
-static int item_compare(const void *a, const void *b)
-{
-	const struct f5xc_item *x = a, *y = b;
-	int by = indicator_compare(&x->indicator, &y->indicator);
-
-	if (by == 0)
-		by = (int)x->state - (int)y->state;
-	if (by == 0)
-		by = (int)x->list - (int)y->list;
-	return by ? by : (x->created > y->created) - (x->created < y->created);
-}
-
-static void items_merge(struct f5xc_wanted *w)
-{
-	size_t kept = 0;
-
-	if (w->n > 1)
-		qsort(w->items, w->n, sizeof(*w->items), item_compare);
-	for (size_t i = 0; i < w->n; i++) {
-		if (kept == 0
-		    || !indicator_equal(&w->items[kept - 1].indicator, &w->items[i].indicator))
-			w->items[kept++] = w->items[i];
-	}
-	w->n = kept;
-}
-
-// A network without what is allowed in it.
-static int item_cut(struct collect *c, struct f5xc_item *item)
-{
-	struct f5xc_prefix pieces[F5XC_PIECES_MAX], first, *more;
-	const struct f5xc_prefix whole = f5xc_prefix_of(&item->indicator);
-	struct indicator hole;
-	char text[INDICATOR_TEXT_MAX] = "";
-	size_t n, n_holes;
-	int rc = f5xc_cut(
-		&whole, c->holes, c->n_holes, pieces, F5XC_PIECES_MAX, &n, &n_holes, &first
-	);
-
-	if (n_holes > 0) {
-		hole = f5xc_prefix_indicator(&first, c->family);
-		indicator_print(&hole, text);
-		snprintf(item->cut, sizeof(item->cut), "without %.45s", text);
-		if (n_holes > 1)
-			snprintf(
-				item->cut + strlen(item->cut),
-				sizeof(item->cut) - strlen(item->cut),
-				" and %zu more",
-				n_holes - 1
-			);
-	}
-	if (rc < 0 || n == 0) {
-		item->state = rc < 0 ? F5XC_REFUSED : F5XC_NOT_MIRRORED;
-		if (rc < 0)
-			snprintf(
-				item->why,
-				sizeof(item->why),
-				"allowed part: %s it would be more than %d prefixes",
-				item->cut,
-				F5XC_PIECES_MAX
-			);
-		else
-			snprintf(item->why, sizeof(item->why), "allowed or protected: %s", text);
-		item->cut[0] = '\0';
-		return 0;
-	}
-	item->first_piece = c->to.n_pieces;
-	for (size_t i = 0; i < n; i++) {
-		more = array_grow(c->to.pieces, c->to.n_pieces, &c->to.room_pieces, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		c->to.pieces = more;
-		c->to.pieces[c->to.n_pieces++] = pieces[i];
-	}
-	item->n_pieces = n;
-	return 0;
-}
-
-static void state_carry(struct f5xc_item *item, const struct f5xc_wanted *before)
-{
-	const struct f5xc_item *was = f5xc_item_find(before, &item->indicator);
-
-	if (!was || was->n_pieces == 0 || item->n_pieces == 0)
-		return;
-	item->state = was->state;
-	memcpy(item->why, was->why, sizeof(item->why));
-}
-
-int f5xc_collect(
-	struct ledger *ledger, const struct conf_f5xc *conf, int family, struct f5xc_wanted *wanted
+int f5xc_wanted_refresh(
+	struct f5xc_wanted *w, struct ledger *ledger, const struct indicator *indicator
 )
 {
-	struct collect c = {.conf = conf, .family = family};
-	int rc = ledger_exceptions(ledger, exception_take, &c);
+	const struct f5xc_key key = f5xc_key_of(indicator);
+	struct f5xc_item *item = item_get(w, &key);
+	struct hear h = {.w = w};
+	int rc = ledger_claims_on(ledger, indicator, one_heard, &h);
 
-	if (rc == 0 && c.error == 0)
-		rc = ledger_claims_by_ref(ledger, NULL, "", claim_take, &c);
-	if (rc == 0)
-		rc = c.error;
-	if (rc == 0) {
-		c.n_holes = f5xc_holes_tidy(c.holes, c.n_holes);
-		items_merge(&c.to);
+	if (rc < 0 || (!h.voice.any && !item))
+		return rc;
+	if (!item)
+		item = item_add(w, &key);
+	if (!item)
+		return -ENOMEM;
+	item->next = h.voice;
+	item->walk = w->walk;
+	return item_apply(w, item);
+}
+
+static bool walk_heard(void *ctx, const struct claim *c)
+{
+	struct hear *h = ctx;
+	const struct f5xc_key key = f5xc_key_of(&c->indicator);
+	struct f5xc_item *item;
+
+	h->n++;
+	h->last_id = c->id;
+	if (!claim_counts(h->w, c))
+		return true;
+	item = item_get(h->w, &key);
+	if (!item)
+		item = item_add(h->w, &key);
+	if (!item) {
+		h->error = -ENOMEM;
+		return false;
 	}
-	for (size_t i = 0; rc == 0 && i < c.to.n; i++) {
-		if (c.to.items[i].state == F5XC_PENDING)
-			rc = item_cut(&c, &c.to.items[i]);
-		state_carry(&c.to.items[i], wanted);
+	if (item->walk != h->w->walk) {
+		item->walk = h->w->walk;
+		item->next = (struct f5xc_voice){0};
 	}
-	free(c.holes);
+	claim_hear(h->w, &item->next, c);
+	return true;
+}
+
+void f5xc_wanted_walk(struct f5xc_wanted *w)
+{
+	w->walking = true;
+	w->sweeping = false;
+	w->sweep_at = NULL;
+	w->walk_after = 0;
+	w->walk++;
+}
+
+static int sweep(struct f5xc_wanted *w, size_t max)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < max && w->sweep_at && rc == 0; i++) {
+		struct f5xc_item *item = w->sweep_at;
+
+		w->sweep_at = item->hh.next;
+		if (item->walk != w->walk)
+			item->next = (struct f5xc_voice){0};
+		rc = item_apply(w, item);
+	}
+	return rc;
+}
+
+int f5xc_wanted_walk_step(struct f5xc_wanted *w, struct ledger *ledger, size_t max)
+{
+	struct hear h = {.w = w};
+	int rc = 0;
+
+	if (!w->walking)
+		return 0;
+	if (!w->sweeping) {
+		rc = ledger_claims_page(ledger, w->walk_after, max, walk_heard, &h);
+		rc = rc < 0 ? rc : h.error;
+		w->walk_after = h.last_id;
+		if (rc == 0 && h.n < max) {
+			w->sweeping = true;
+			w->sweep_at = w->items;
+		}
+	} else {
+		rc = sweep(w, max);
+	}
 	if (rc < 0) {
-		f5xc_wanted_fini(&c.to);
+		f5xc_wanted_walk(w);
 		return rc;
 	}
-	c.to.refused_full = wanted->refused_full;
-	f5xc_wanted_fini(wanted);
-	*wanted = c.to;
-	return 0;
-}
-
-void f5xc_wanted_fini(struct f5xc_wanted *w)
-{
-	free(w->items);
-	free(w->pieces);
-	*w = (struct f5xc_wanted){0};
-}
-
-static int item_compare_indicator(const void *key, const void *item)
-{
-	return indicator_compare(key, &((const struct f5xc_item *)item)->indicator);
-}
-
-struct f5xc_item *f5xc_item_find(const struct f5xc_wanted *w, const struct indicator *n)
-{
-	return w->n ? bsearch(n, w->items, w->n, sizeof(*w->items), item_compare_indicator) : NULL;
-}
-
-// --- places
-
-enum rank {
-	RANK_HELD, // F5 has the whole of it
-	RANK_HELD_IN_PART, // it had, before an allow in it came or went
-	RANK_NEW,
-};
-
-struct candidate {
-	struct f5xc_item *item;
-	enum rank rank;
-};
-
-static int candidate_compare(const void *a, const void *b)
-{
-	const struct candidate *x = a, *y = b;
-
-	if (x->rank != y->rank)
-		return x->rank < y->rank ? -1 : 1;
-	if (x->item->list != y->item->list)
-		return x->item->list ? 1 : -1;
-	if (x->item->created != y->item->created)
-		return x->item->created < y->item->created ? -1 : 1;
-	return indicator_compare(&x->item->indicator, &y->item->indicator);
-}
-
-static enum rank
-rank_of(const struct f5xc_wanted *w, const struct f5xc_item *item, const struct f5xc_object *held)
-{
-	const struct f5xc_prefix whole = f5xc_prefix_of(&item->indicator);
-	bool all = held;
-	size_t at;
-
-	for (size_t i = 0; all && i < item->n_pieces; i++)
-		all = f5xc_object_has(held, &w->pieces[item->first_piece + i]);
-	if (all)
-		return RANK_HELD;
-	at = held ? f5xc_prefix_bound(held->prefixes, held->n_prefixes, sizeof(whole), &whole) : 0;
-	return held && at < held->n_prefixes && f5xc_prefix_covers(&whole, &held->prefixes[at])
-		? RANK_HELD_IN_PART
-		: RANK_NEW;
-}
-
-static void
-row_add(struct f5xc_row *rows, size_t *n, const struct f5xc_prefix *prefix, const char *description)
-{
-	size_t at = f5xc_prefix_bound(rows, *n, sizeof(*rows), prefix);
-
-	if (at < *n && f5xc_prefix_compare(&rows[at], prefix) == 0)
-		return;
-	memmove(&rows[at + 1], &rows[at], (*n - at) * sizeof(*rows));
-	rows[at] = (struct f5xc_row){.prefix = *prefix, .description = description};
-	++*n;
-}
-
-static bool rows_have(const struct f5xc_row *rows, size_t n, const struct f5xc_prefix *prefix)
-{
-	return n > 0 && bsearch(prefix, rows, n, sizeof(*rows), f5xc_prefix_compare);
-}
-
-static bool item_place(
-	const struct f5xc_wanted *w,
-	const struct f5xc_item *item,
-	size_t room,
-	struct f5xc_row *rows,
-	size_t *n
-)
-{
-	const struct f5xc_prefix *pieces = &w->pieces[item->first_piece];
-	size_t needed = 0;
-
-	for (size_t i = 0; i < item->n_pieces; i++)
-		needed += !rows_have(rows, *n, &pieces[i]);
-	if (needed > room - *n)
-		return false;
-	for (size_t i = 0; i < item->n_pieces; i++)
-		row_add(rows, n, &pieces[i], item->description);
-	return true;
-}
-
-static void state_set(
-	struct f5xc_item *item,
-	const struct candidate *c,
-	bool placed,
-	const struct f5xc_object *held
-)
-{
-	item->why[0] = '\0';
-	if (!placed) {
-		item->state = F5XC_REFUSED;
-		if (item->n_pieces > 1)
-			snprintf(
-				item->why,
-				sizeof(item->why),
-				"full: no %zu places in the set",
-				item->n_pieces
-			);
-		else
-			snprintf(item->why, sizeof(item->why), "full: no place in the set");
-		return;
-	}
-	item->state = c->rank != RANK_HELD || held->disabled ? F5XC_PENDING
-		: held->referred			     ? F5XC_REFERRED
-							     : F5XC_STORED;
-	if (held && held->disabled)
-		snprintf(
-			item->why,
-			sizeof(item->why),
-			"not effective: somebody disabled the set at F5"
-		);
-	else if (item->state != F5XC_PENDING)
-		snprintf(item->why, sizeof(item->why), "%s", held->referrer);
-}
-
-int f5xc_place(
-	struct f5xc_wanted *w,
-	int family,
-	const struct f5xc_object *held,
-	size_t set_size,
-	struct f5xc_row *ret_rows,
-	size_t *ret_n
-)
-{
-	struct candidate *candidates = calloc(w->n + 1, sizeof(*candidates));
-	const struct f5xc_prefix stays = f5xc_keep(family);
-	size_t n = 0;
-
-	if (!candidates)
-		return -ENOMEM;
-	for (size_t i = 0; i < w->n; i++) {
-		if (w->items[i].n_pieces > 0)
-			candidates[n++] = (struct candidate){
-				.item = &w->items[i],
-				.rank = rank_of(w, &w->items[i], held),
-			};
-	}
-	if (n > 1)
-		qsort(candidates, n, sizeof(*candidates), candidate_compare);
-	*ret_n = 0;
-	w->refused_full = 0;
-	row_add(ret_rows, ret_n, &stays, F5XC_KEEP_WHY);
-	for (size_t i = 0; i < n; i++) {
-		bool placed = item_place(w, candidates[i].item, set_size + 1, ret_rows, ret_n);
-
-		w->refused_full += !placed;
-		state_set(candidates[i].item, &candidates[i], placed, held);
-	}
-	free(candidates);
-	return 0;
+	if (w->sweeping && !w->sweep_at)
+		w->walking = w->sweeping = false;
+	return w->walking;
 }

@@ -14,6 +14,7 @@ from f5xc_client import F5XC
 A, B, C = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 V6 = "2001:db8:5::7"
 SET = "stanch-v4-000"
+FAST = {"min_interval_ms": 50, "reconcile_s": 1, "requests_per_minute": 6000, "request_burst": 100}
 
 
 class Mirror(unittest.TestCase):
@@ -25,7 +26,7 @@ class Mirror(unittest.TestCase):
 
     def start(self, token="word", **more):
         self.lab.configure(self.lab.control_section(
-            f5={"url": self.f5.url, "token": token, "more": {"min_interval_ms": 50, "reconcile_s": 1} | more}))
+            f5={"url": self.f5.url, "token": token, "more": FAST | more}))
         self.lab.start_control()
 
     def block(self, *what):
@@ -52,8 +53,15 @@ class Mirror(unittest.TestCase):
     def status(self):
         return [x for x in self.lab.stanch_json("status")["followers"] if x["name"] == "f5xc"][0]
 
+    def names(self):
+        return [s["metadata"]["name"] for s in self.f5.sets()]
+
     def writes(self):
         return [r for r in self.f5.requests() if r["method"] in ("PUT", "POST")]
+
+    def tearDown(self):
+        # Whatever was done: what nobody listed still passes at F5.
+        self.assertTrue(self.f5.passes("192.0.2.200"))
 
     def reload(self, **f5):
         self.lab.configure(self.lab.control_section(f5={"url": self.f5.url, "token": "word"} | f5))
@@ -86,8 +94,9 @@ class Mirror(unittest.TestCase):
         self.block(B)
         self.until_why(B, "stored")
         self.f5.fail(n=1, how="hold", method="GET", path="/" + SET)
-        self.block(A)
+        self.lab.stanch("f5", "sync")
         lab.wait_for(lambda: self.f5.peer("held"), "the answer is under way")
+        self.block(A)
         self.assertIn("pending", self.why(A))
         self.lab.stanch("allow", A, "--reason", "a test")
         self.f5.mend()
@@ -180,18 +189,34 @@ class Mirror(unittest.TestCase):
         lab.wait_for(lambda: "401" in self.why(A), "the state names 401")
         self.assertEqual(self.lab.stanch_json("why", A)["claims"][0]["state"], "live")
 
-    def test_foreign_object_and_higher_epoch_are_not_written(self):
-        for metadata in ({"labels": {}},
-                         {"labels": {"stanch-owner": "lab"}, "annotations": {"stanch.revision": "9.1"}}):
-            with self.subTest(metadata):
-                self.f5.put(SET, {"metadata": {"name": SET, "namespace": "system", **metadata},
-                                  "spec": {"ipv4_prefixes": [{"ipv4_prefix": "198.51.100.0/24"}]}})
-                if not self.lab.processes:
-                    self.start()
-                    self.block(A)
-                lab.wait_for(lambda: "refused" in self.why(A), "it is refused")
-                self.assertEqual(self.f5.prefixes(), ["198.51.100.0/24"])
-                self.assertFalse([r for r in self.f5.requests() if r["method"] in ("PUT", "POST")])
+    def theirs(self, name=SET, **metadata):
+        self.f5.put(name, {"metadata": {"name": name, "namespace": "system", **metadata},
+                           "spec": {"ipv4_prefixes": [{"ipv4_prefix": "198.51.100.0/24"}]}})
+
+    def test_a_foreign_object_is_left_out_and_adopted_on_request(self):
+        self.theirs(annotations={"note": "theirs"})
+        self.start()
+        self.block(A)
+        self.until_why(A, "stored")
+        self.assertEqual(self.names(), [SET, "stanch-v4-001"])
+        self.assertEqual(self.f5.sets()[0]["spec"], {"ipv4_prefixes": [{"ipv4_prefix": "198.51.100.0/24"}]})
+        self.assertIn("does not bear our owner label", self.warnings())
+        self.assertFalse([r for r in self.writes() if r["path"].endswith(SET)])
+        self.assertEqual(self.lab.stanch("f5", "adopt", SET).returncode, 64)
+        self.assertEqual(self.lab.stanch("f5", "adopt", "nobodys", "--reason", "x").returncode, 1)
+        self.assertEqual(self.lab.stanch("f5", "adopt", SET, "--reason", "ours").returncode, 0)
+        lab.wait_for(lambda: "198.51.100.0/24" not in self.f5.prefixes(), "what it held is withdrawn")
+        self.assertEqual(self.f5.sets()[0]["metadata"]["labels"], {"stanch-owner": "lab"})
+        self.assertEqual(self.f5.sets()[0]["metadata"]["annotations"]["note"], "theirs")
+        self.assertIn("f5 adopt", self.lab.stanch("audit").stdout)
+
+    def test_a_higher_epoch_is_not_written(self):
+        self.theirs(labels={"stanch-owner": "lab"}, annotations={"stanch.revision": "9.1"})
+        self.start()
+        self.block(A)
+        self.until_why(A, "refused: stanch-v4-000 is of a higher epoch")
+        self.assertEqual(self.f5.prefixes(), ["198.51.100.0/24"])
+        self.assertFalse(self.writes())
 
     def test_ipv6_refused_by_the_tenant_and_taken_later(self):
         self.f5.stop()
@@ -199,13 +224,13 @@ class Mirror(unittest.TestCase):
         self.addCleanup(self.f5.stop)
         self.start()
         self.block(V6)
-        self.until_why(V6, "not mirrored: the tenant refuses IPv6")
+        self.until_why(V6, "not mirrored: tenant refuses IPv6")
         self.assertIn("tried again", self.why(V6))
         self.f5.peer("ipv6", {"on": True})
         self.until_why(V6, "stored", 30)
 
     def test_a_full_set_keeps_what_it_holds(self):
-        self.start(set_size=2)
+        self.start(set_size=2, max_sets=1)
         kept, new = ["203.0.113.8", "203.0.113.9"], [f"203.0.113.{i}" for i in range(1, 6)]
         for n in kept:
             self.block(n)
@@ -216,7 +241,7 @@ class Mirror(unittest.TestCase):
         for n in new:
             self.until_why(n, "refused: full")
         self.assertIn("stored", self.why(kept[0]))
-        self.assertIn("stanch-v4-000 is full, 2 of 2 prefixes: 5 entries are refused", self.warnings())
+        self.assertIn("the sets are full, 2 of 2 prefixes: 5 entries are refused", self.warnings())
         self.lab.end(self.lab.processes.pop(), signal.SIGKILL)
         os.unlink(self.lab.path("run", "control.sock"))
         self.lab.start_control()  # it knows the places from F5 alone
@@ -229,10 +254,9 @@ class Mirror(unittest.TestCase):
         for n in new[1:]:
             self.unblock(n)
         lab.wait_for(lambda: "is full" not in self.warnings(), "no alarm any more")
-        self.assertIn("has places again", self.lab.log("control"))
 
     def test_almost_full_alarms(self):
-        self.start(set_size=5)
+        self.start(set_size=5, max_sets=1)
         for i in range(1, 4):
             self.block(f"203.0.113.{i}")
         self.until("203.0.113.1", "203.0.113.2", "203.0.113.3")
@@ -249,8 +273,9 @@ class Mirror(unittest.TestCase):
         self.addCleanup(ledger.close)
         ledger.execute("ALTER TABLE allows RENAME TO gone")
         seen = len(self.writes())
-        self.block(B)
         lab.wait_for(lambda: "the ledger could not be read" in self.warnings(), "it says so")
+        self.block(B)
+        self.until_why(B, "the ledger could not be read, so nothing is written")
         self.assertEqual(len(self.writes()), seen)
         ledger.execute("ALTER TABLE gone RENAME TO allows")
         self.until(B)
@@ -286,6 +311,7 @@ class Mirror(unittest.TestCase):
         self.f5.policy("enhanced_firewall_policys", "egress", rules, disable=True)
         self.until_why(A, "stored: referred to by enhanced_firewall_policy egress, which is disabled")
         self.f5.refer(SET, None)
+        self.f5.remove("egress", "enhanced_firewall_policys")
         lab.wait_for(lambda: "referred" not in self.why(A), "nothing refers to it any more")
 
     def test_referrers_told_apart(self):
@@ -351,19 +377,19 @@ class Mirror(unittest.TestCase):
         self.assertIn("holds another token", self.lab.log("control"))
 
     def test_reload_applies_every_key(self):
-        self.start(set_size=1)
+        self.start(set_size=1, max_sets=1)
         self.block(A)
         self.until(A)
         self.block(B)
         self.until_why(B, "refused: full")
-        self.reload(more={"set_size": 2, "min_interval_ms": 50, "reconcile_s": 1})
+        self.reload(more=FAST | {"set_size": 2, "max_sets": 1})
         self.until(A, B)
         self.f5.peer("token", {"token": "other"})
-        self.reload(token="other", more={"min_interval_ms": 50, "mirror": "[cases]"})
+        self.reload(token="other", more=FAST | {"mirror": "[cases]"})
         self.until()
-        self.reload(token="other", more={"min_interval_ms": 50, "prefix": "new"})
+        self.reload(token="other", more=FAST | {"prefix": "new"})
         lab.wait_for(lambda: "new-v4-000" in [s["metadata"]["name"] for s in self.f5.sets()], "a new set is made")
-        self.assertIn("the sets stanch-v4-000 and stanch-v6-000", self.lab.log("control"))
+        self.assertIn("the sets stanch-v4-NNN and stanch-v6-NNN", self.lab.log("control"))
 
     def test_reload_without_the_section_says_so(self):
         self.start()

@@ -18,7 +18,9 @@ class F5XC:
     def __init__(self, token="stand-in-token", **options):
         command = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "f5xc.py"),
                    "--token", token]
-        command += ["--" + name.replace("_", "-") for name, value in options.items() if value is True]
+        for name, value in options.items():
+            command += ["--" + name.replace("_", "-")] if value is True else []
+            command += ["--" + name.replace("_", "-"), str(value)] if value is not True and value else []
         self.token = token
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
@@ -57,15 +59,35 @@ class F5XC:
     def mend(self):
         self.peer("fail", method="DELETE")
 
-    def put(self, name, value):
-        self.peer("put", {"name": name, "object": value})
+    def put(self, name, value, plural="ip_prefix_sets"):
+        self.peer("put", {"name": name, "object": value, "plural": plural})
+
+    def remove(self, name, plural="ip_prefix_sets"):
+        self.peer("remove", {"name": name, "plural": plural})
+
+    def policies(self):
+        return self.peer("policies")
+
+    def poison(self, *prefixes):
+        self.peer("poison", list(prefixes))
+
+    def firewall(self, *policies, name="edge"):
+        """An operator's network_firewall, whose list of policies a site goes through in this order."""
+        refs = [{"namespace": "system", "name": p} for p in policies]
+        self.put(name, {"metadata": {"name": name, "namespace": "system"}, "spec": {
+            "active_enhanced_firewall_policies": {"enhanced_firewall_policies": refs}}}, "network_firewalls")
+
+    def allow_all(self, name="operator-allow"):
+        self.policy("enhanced_firewall_policys", name, {"allow_all": {}})
+
+    def passes(self, destination, proto="TCP", port=443):
+        return self.peer("passes", {"destination": destination, "proto": proto, "port": port})
 
     def refer(self, name, kind="enhanced_firewall_policy"):
         self.peer("refer", {"name": name, "kind": kind})
 
     def policy(self, plural, name, spec, **metadata):
-        self.peer("policy", {"plural": plural, "name": name,
-                             "object": {"metadata": {"name": name, "namespace": "system", **metadata}, "spec": spec}})
+        self.put(name, {"metadata": {"name": name, "namespace": "system", **metadata}, "spec": spec}, plural)
 
     def prefixes(self):
         """All prefixes stored, as texts."""

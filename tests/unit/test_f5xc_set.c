@@ -4,7 +4,6 @@
 #include "control/followers/f5xc_set.h"
 #include "tests/unit/cm.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +22,26 @@ static struct f5xc_row stays(int family)
 }
 
 static const struct list_state state = {.revision = {2, 17}, .count = 1};
+
+static json_t *body_of(json_t *was, int family, const struct f5xc_row *rows, size_t n)
+{
+	const struct f5xc_own own = {
+		.name = "s-v4-000",
+		.xc_namespace = "system",
+		.owner = "site-a",
+		.state = state,
+		.content = "c",
+	};
+	const char *version = json_string_value(json_object_get(was, "resource_version"));
+
+	return f5xc_body(
+		f5xc_metadata(json_object_get(was, "metadata"), &own),
+		version ? version : "",
+		family,
+		rows,
+		n
+	);
+}
 
 static void prefixes_are_written_in_full(void **ctx)
 {
@@ -49,8 +68,7 @@ static void body_reads_back_equal(void **ctx)
 			row(family == 4 ? "198.51.100.0/24" : "2001:db8:1::/48", "operator"),
 			row(family == 4 ? "203.0.113.7" : "2001:db8:1::7", "case 42"),
 		};
-		json_t *body
-			= f5xc_body(NULL, "s-v4-000", "system", "site-a", &state, family, rows, 3);
+		json_t *body = body_of(NULL, family, rows, 3);
 		struct f5xc_object o;
 
 		assert_int_equal(f5xc_object_read(body, family, &o), 0);
@@ -59,7 +77,8 @@ static void body_reads_back_equal(void **ctx)
 		assert_int_equal(o.revision.number, 17);
 		assert_true(f5xc_object_equal(&o, rows, 3));
 		assert_false(f5xc_object_equal(&o, rows, 2));
-		assert_true(f5xc_object_has(&o, &rows[1].prefix));
+		assert_true(f5xc_object_described(&o, rows));
+		assert_string_equal(o.content, "c");
 		f5xc_object_fini(&o);
 		json_decref(body);
 	}
@@ -76,7 +95,7 @@ static void foreign_metadata_is_kept(void **ctx)
 		NULL
 	);
 	const struct f5xc_row one = row("203.0.113.7", "case 1");
-	json_t *body = f5xc_body(was, "s", "system", "a", &state, 4, &one, 1), *metadata;
+	json_t *body = body_of(was, 4, &one, 1), *metadata;
 
 	(void)ctx;
 	assert_string_equal(json_string_value(json_object_get(body, "resource_version")), "101");
@@ -150,16 +169,15 @@ static void rows_too_many_are_not_equal(void **ctx)
 static void disabled_is_drift_and_ends_with_the_write(void **ctx)
 {
 	const struct f5xc_row rows[1] = {stays(4)};
-	json_t *body = f5xc_body(NULL, "s", "system", "a", &state, 4, rows, 1), *again;
+	json_t *body = body_of(NULL, 4, rows, 1), *again;
 	struct f5xc_object o;
 
 	(void)ctx;
 	json_object_set_new(json_object_get(body, "metadata"), "disable", json_true());
 	assert_int_equal(f5xc_object_read(body, 4, &o), 0);
 	assert_true(o.disabled);
-	assert_false(f5xc_object_equal(&o, rows, 1));
 	f5xc_object_fini(&o);
-	again = f5xc_body(body, "s", "system", "a", &state, 4, rows, 1);
+	again = body_of(body, 4, rows, 1);
 	assert_int_equal(f5xc_object_read(again, 4, &o), 0);
 	assert_false(o.disabled);
 	assert_true(f5xc_object_equal(&o, rows, 1));
@@ -168,17 +186,20 @@ static void disabled_is_drift_and_ends_with_the_write(void **ctx)
 	json_decref(body);
 }
 
-static void retry_after_has_a_limit(void **ctx)
+static void the_content_tells_sets_apart(void **ctx)
 {
+	const struct f5xc_row two[2] = {row("198.51.100.0/24", "a"), row("203.0.113.7", "b")};
+	const struct f5xc_row other[2] = {row("198.51.100.0/25", "a"), row("203.0.113.7", "b")};
+	char one[F5XC_CONTENT_MAX], same[F5XC_CONTENT_MAX], third[F5XC_CONTENT_MAX];
+
 	(void)ctx;
-	assert_int_equal(f5xc_wait_ms(1000, -1, 10), 1010); // none
-	assert_int_equal(f5xc_wait_ms(1000, 0, 0), 1000); // nonsense
-	assert_int_equal(f5xc_wait_ms(1000, LONG_MIN, 0), 1000);
-	assert_int_equal(f5xc_wait_ms(1000, 7, 10), 7000);
-	assert_int_equal(f5xc_wait_ms(60000, 7, 0), 60000);
-	assert_int_equal(f5xc_wait_ms(1000, 300, 0), 300000);
-	assert_int_equal(f5xc_wait_ms(1000, 301, 0), 300000);
-	assert_int_equal(f5xc_wait_ms(1000, LONG_MAX, 0), 300000);
+	f5xc_content(two, 2, one);
+	f5xc_content(two, 2, same);
+	assert_string_equal(one, same);
+	f5xc_content(other, 2, third);
+	assert_string_not_equal(one, third);
+	f5xc_content(two, 1, third);
+	assert_string_not_equal(one, third);
 }
 
 static void nulls_are_taken(void **ctx)
@@ -224,7 +245,7 @@ int main(void)
 		cmocka_unit_test(equal_by_meaning_not_by_text),
 		cmocka_unit_test(rows_too_many_are_not_equal),
 		cmocka_unit_test(disabled_is_drift_and_ends_with_the_write),
-		cmocka_unit_test(retry_after_has_a_limit),
+		cmocka_unit_test(the_content_tells_sets_apart),
 		cmocka_unit_test(nulls_are_taken),
 		cmocka_unit_test(dirty_answers_become_json),
 	};
