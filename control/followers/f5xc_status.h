@@ -13,7 +13,7 @@
 
 #include <jansson.h>
 
-#define F5XC_TEXT_MAX 512
+#define F5XC_TEXT_MAX 448
 
 struct f5xc;
 struct metrics_page;
