@@ -4,6 +4,7 @@
 #include "control/ledger.h"
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 #include "control/log.h"
 
 #include <event2/event.h>
@@ -205,6 +206,8 @@ static int transaction_end(struct ledger *l, unsigned *ret_topics)
 	l->topics = 0;
 	if (!l->error && entries_flush(l))
 		topics |= LEDGER_ENTRIES;
+	if (!l->error && l->bulk && bulk_flush(l))
+		topics |= LEDGER_ENTRIES;
 	if (!l->error) {
 		sources_save(l);
 		state_save(l);
@@ -212,10 +215,15 @@ static int transaction_end(struct ledger *l, unsigned *ret_topics)
 	if (!l->error)
 		sql_run(l, l->stmts[STMT_COMMIT]);
 	error = l->error;
+	if (l->bulk)
+		l->bulk_error = error;
 	if (error) {
 		transaction_rollback(l);
 		topics = 0;
 	} else {
+		// Before anybody is told: whoever reads entries now reads these pages.
+		if (l->bulk)
+			lists_commit(l->lists);
 		sources_commit(l);
 		state_publish(l);
 		if (l->refused_room && l->now.tally.entries < l->conf.max_entries) {
@@ -326,6 +334,12 @@ static int ledger_prepare(struct ledger *l, char message[256])
 		r = deadline_init(l, wall);
 	if (r == 0)
 		r = checkpoint_init(l);
+	if (r == 0)
+		r = claimed_load(l);
+	if (r == 0)
+		r = lists_open(l);
+	if (r == 0)
+		r = bulk_open(l);
 	return r;
 }
 
@@ -362,6 +376,9 @@ int ledger_open(
 	protect_in_force_set(protect, protect_in_force_cb, l);
 	protect_changed_set(protect, protect_changed_cb, l);
 	deadline_run(l);
+	r = lists_start(l->lists);
+	if (r < 0)
+		goto fail;
 	*ret_ledger = l;
 	return 0;
 fail:
@@ -378,6 +395,7 @@ void ledger_close(struct ledger *l)
 	if (!l)
 		return;
 	l->closing = true;
+	lists_stop(l->lists);
 	if (l->open || !STAILQ_EMPTY(&l->pending))
 		ledger_commit(l);
 	if (l->db) {
@@ -398,6 +416,8 @@ void ledger_close(struct ledger *l)
 		close(l->due_fd);
 	held_fini(l);
 	checkpoint_fini(l);
+	lists_free(l->lists);
+	free(l->bulk_out);
 	schema_close(l);
 	space_fini(l);
 	audit_fini(l);

@@ -4,6 +4,7 @@
 // Reading entries and the change log: always of committed revisions.
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,50 +22,172 @@ static int entry_read(sqlite3_stmt *stmt, int column, struct entry *ret_entry)
 
 int ledger_entry_find(struct ledger *l, const struct indicator *indicator, struct entry *ret_entry)
 {
-	sqlite3_stmt *stmt = l->stmts[STMT_ENTRY_FIND];
-	char text[INDICATOR_TEXT_MAX];
-	int rc;
+	struct entry entry = {.indicator = *indicator, .scope = SCOPE_ALL};
+	struct ledger_key key;
+	uint8_t actions;
+	int r;
 
-	indicator_print(indicator, text);
-	sql_bind_text(stmt, 1, text);
-	rc = sqlite3_step(stmt);
-	if (rc == SQLITE_ROW)
-		*ret_entry = (struct entry){
-			.indicator = *indicator,
-			.enforce_until = sqlite3_column_int64(stmt, 0),
-			.monitor_until = sqlite3_column_int64(stmt, 1),
-			.scope = (uint8_t)sqlite3_column_int(stmt, 2),
-		};
-	sqlite3_reset(stmt);
-	if (rc == SQLITE_DONE)
-		return -ENOENT;
-	return sql_errno(rc, l->db);
+	key_pack(indicator, &key);
+	r = claims_ends(l, &key, &entry);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	actions = lists_say(l, indicator, &key);
+	if (r == -ENOENT && !actions)
+		return r;
+	entry_raise(&entry, actions);
+	*ret_entry = entry;
+	return 0;
+}
+
+// --- all entries: what claims say and what lists say, both by key, in one walk
+
+struct entries_walk {
+	sqlite3 *db;
+	sqlite3_stmt *claims, *immune;
+	bool claim, immunity; // there is a row
+	struct ledger_key claim_key, immune_key;
+	struct lists_walk lists;
+};
+
+static int walk_row(sqlite3_stmt *stmt, sqlite3 *db, bool *ret_there, struct ledger_key *ret_key)
+{
+	int rc = sqlite3_step(stmt), len;
+
+	*ret_there = rc == SQLITE_ROW;
+	if (rc != SQLITE_ROW)
+		return sql_errno(rc, db);
+	len = sqlite3_column_bytes(stmt, 0);
+	if (len > LEDGER_KEY_MAX)
+		return -EILSEQ;
+	ret_key->len = (uint16_t)len;
+	memcpy(ret_key->octets, sqlite3_column_blob(stmt, 0), (size_t)len);
+	return 0;
+}
+
+static void walk_fini(struct entries_walk *w)
+{
+	sqlite3_finalize(w->claims);
+	sqlite3_finalize(w->immune);
+	lists_walk_fini(&w->lists);
+}
+
+static int walk_init(
+	struct entries_walk *w, sqlite3 *db, struct lists_db *lists, const struct ledger_key *after
+)
+{
+	int r;
+
+	*w = (struct entries_walk){.db = db};
+	r = sql_errno(
+		sqlite3_prepare_v2(
+			db,
+			"SELECT key, enforce, monitor, scope FROM entries WHERE key > ?1"
+			" ORDER BY key",
+			-1,
+			&w->claims,
+			NULL
+		),
+		db
+	);
+	if (r == 0)
+		r = sql_errno(
+			sqlite3_prepare_v2(
+				db,
+				"SELECT DISTINCT key FROM immunities WHERE key > ?1 ORDER BY key",
+				-1,
+				&w->immune,
+				NULL
+			),
+			db
+		);
+	if (r == 0) {
+		sqlite3_bind_blob(w->claims, 1, after->octets, after->len, SQLITE_TRANSIENT);
+		sqlite3_bind_blob(w->immune, 1, after->octets, after->len, SQLITE_TRANSIENT);
+		r = walk_row(w->claims, db, &w->claim, &w->claim_key);
+	}
+	if (r == 0)
+		r = walk_row(w->immune, db, &w->immunity, &w->immune_key);
+	if (r == 0)
+		r = lists_walk_init(&w->lists, lists, after);
+	if (r < 0)
+		walk_fini(w);
+	return r;
+}
+
+static int walk_immune(struct entries_walk *w, const struct ledger_key *key, uint8_t *actions)
+{
+	int r = 0;
+
+	while (r == 0 && w->immunity && key_compare(&w->immune_key, key) < 0)
+		r = walk_row(w->immune, w->db, &w->immunity, &w->immune_key);
+	if (w->immunity && key_compare(&w->immune_key, key) == 0)
+		*actions = 0;
+	return r;
+}
+
+// 1: the next entry, 0: the end.
+static int walk_next(struct entries_walk *w, struct entry *ret_entry)
+{
+	for (;;) {
+		struct entry entry = {.scope = SCOPE_ALL};
+		struct ledger_key key;
+		uint8_t actions = 0;
+		int listed = lists_walk_peek(&w->lists, &key, &actions);
+		int order = !w->claim ? 1 : !listed ? -1 : key_compare(&w->claim_key, &key);
+		int r = 0;
+
+		if (!w->claim && !listed)
+			return 0;
+		if (order < 0)
+			actions = 0;
+		if (order <= 0) {
+			key = w->claim_key;
+			entry.enforce_until = sqlite3_column_int64(w->claims, 1);
+			entry.monitor_until = sqlite3_column_int64(w->claims, 2);
+			entry.scope = (uint8_t)sqlite3_column_int(w->claims, 3);
+			r = walk_row(w->claims, w->db, &w->claim, &w->claim_key);
+		}
+		if (r == 0 && order >= 0)
+			r = lists_walk_next(&w->lists);
+		if (r == 0 && actions)
+			r = walk_immune(w, &key, &actions);
+		if (r < 0)
+			return r;
+		entry_raise(&entry, actions);
+		if (order > 0 && !actions)
+			continue;
+		if (key_unpack(key.octets, key.len, &entry.indicator) < 0)
+			return -EILSEQ;
+		*ret_entry = entry;
+		return 1;
+	}
 }
 
 int ledger_entries_page(struct ledger *l, const char *after, size_t max, entry_cb cb, void *ctx)
 {
-	scoped_stmt stmt = NULL;
-	int rc, r;
+	struct ledger_key from = {.len = 0};
+	struct entries_walk walk;
+	struct entry entry;
+	int r;
 
-	r = sql_prepare(
-		l,
-		"SELECT key, enforce, monitor, scope FROM entries WHERE text > ?1"
-		" ORDER BY text LIMIT ?2",
-		&stmt
-	);
+	if (*after) {
+		struct indicator n;
+		struct indicator_error error;
+
+		if (indicator_parse(after, strlen(after), &n, &error) < 0)
+			return -EINVAL;
+		key_pack(&n, &from);
+	}
+	if (l->lists->behind)
+		return -EAGAIN;
+	r = walk_init(&walk, l->db, &l->lists->db, &from);
 	if (r < 0)
 		return r;
-	sql_bind_text(stmt, 1, after);
-	sqlite3_bind_int64(stmt, 2, (int64_t)max);
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct entry entry;
-
-		if (entry_read(stmt, 0, &entry) < 0)
-			return -EILSEQ;
+	for (size_t n = 0; n < max && (r = walk_next(&walk, &entry)) == 1; n++)
 		if (!cb(ctx, &entry))
-			return 0;
-	}
-	return sql_errno(rc, l->db);
+			break;
+	walk_fini(&walk);
+	return r < 0 ? r : 0;
 }
 
 int ledger_state_at(struct ledger *l, struct revision revision, struct list_state *ret_state)
@@ -117,11 +240,72 @@ static int changes_bounds(
 	return 0;
 }
 
+// The changes of claims and the batches of lists, both in the order of the log.
+struct changes_walk {
+	sqlite3_stmt *rows, *bulk;
+	bool row, batch; // there is one
+};
+
+static int changes_step(struct ledger *l, sqlite3_stmt *stmt, bool *ret_there)
+{
+	int rc = sqlite3_step(stmt);
+
+	*ret_there = rc == SQLITE_ROW;
+	return sql_errno(rc, l->db);
+}
+
+static int row_give(sqlite3_stmt *stmt, uint64_t epoch, change_cb cb, void *ctx, bool *ret_more)
+{
+	struct ledger_change c = {
+		.revision = {epoch, (uint64_t)sqlite3_column_int64(stmt, 1)},
+		.change.op = (enum change_op)sqlite3_column_int(stmt, 2),
+	};
+
+	if (entry_read(stmt, 3, &c.change.entry) < 0)
+		return -EILSEQ;
+	*ret_more = cb(ctx, &c);
+	return 0;
+}
+
+static int
+changes_walk(struct ledger *l, struct changes_walk *w, uint64_t epoch, change_cb cb, void *ctx)
+{
+	bool more = true;
+	int r = changes_step(l, w->rows, &w->row);
+
+	if (r == 0)
+		r = changes_step(l, w->bulk, &w->batch);
+	while (r == 0 && more && (w->row || w->batch)) {
+		bool bulk = w->batch
+			&& (!w->row
+			    || sqlite3_column_int64(w->bulk, 0) < sqlite3_column_int64(w->rows, 0));
+
+		if (!bulk) {
+			r = row_give(w->rows, epoch, cb, ctx, &more);
+			if (r == 0)
+				r = changes_step(l, w->rows, &w->row);
+			continue;
+		}
+		r = bulk_changes(
+			sqlite3_column_blob(w->bulk, 2),
+			(size_t)sqlite3_column_bytes(w->bulk, 2),
+			(struct revision){epoch, (uint64_t)sqlite3_column_int64(w->bulk, 1)},
+			cb,
+			ctx,
+			&more
+		);
+		if (r == 0)
+			r = changes_step(l, w->bulk, &w->batch);
+	}
+	return r;
+}
+
 int ledger_changes(struct ledger *l, struct revision from, size_t max, change_cb cb, void *ctx)
 {
-	scoped_stmt stmt = NULL;
+	scoped_stmt rows = NULL;
+	scoped_stmt bulk = NULL;
 	int64_t first, last;
-	int rc, r;
+	int r;
 
 	if (from.epoch != l->state.revision.epoch || from.number > l->state.revision.number
 	    || from.number == 0)
@@ -129,57 +313,61 @@ int ledger_changes(struct ledger *l, struct revision from, size_t max, change_cb
 	if (from.number == l->state.revision.number)
 		return 0;
 	r = changes_bounds(l, from, max < INT32_MAX ? max : INT32_MAX, &first, &last);
+	if (r == 0)
+		r = sql_prepare(
+			l,
+			"SELECT seq, number, op, key, enforce, monitor, scope FROM changes"
+			" WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+			&rows
+		);
+	if (r == 0)
+		r = sql_prepare(
+			l,
+			"SELECT seq, number, data FROM bulk WHERE seq > ?1 AND seq <= ?2"
+			" ORDER BY seq",
+			&bulk
+		);
 	if (r < 0)
 		return r;
-	r = sql_prepare(
-		l,
-		"SELECT number, op, key, enforce, monitor, scope FROM changes"
-		" WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
-		&stmt
+	sqlite3_bind_int64(rows, 1, first);
+	sqlite3_bind_int64(rows, 2, last);
+	sqlite3_bind_int64(bulk, 1, first);
+	sqlite3_bind_int64(bulk, 2, last);
+	return changes_walk(
+		l, &(struct changes_walk){.rows = rows, .bulk = bulk}, from.epoch, cb, ctx
 	);
-	if (r < 0)
-		return r;
-	sqlite3_bind_int64(stmt, 1, first);
-	sqlite3_bind_int64(stmt, 2, last);
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct ledger_change c = {
-			.revision = {from.epoch, (uint64_t)sqlite3_column_int64(stmt, 0)},
-			.change.op = (enum change_op)sqlite3_column_int(stmt, 1),
-		};
-
-		if (entry_read(stmt, 2, &c.change.entry) < 0)
-			return -EILSEQ;
-		if (!cb(ctx, &c))
-			return 0;
-	}
-	return sql_errno(rc, l->db);
 }
 
 struct ledger_reader {
 	sqlite3 *db;
-	sqlite3_stmt *stmt;
-	bool ended;
+	struct lists_db lists;
+	struct entries_walk walk;
+	bool walking, ended;
 };
 
 void ledger_reader_close(struct ledger_reader *reader)
 {
 	if (!reader)
 		return;
-	sqlite3_finalize(reader->stmt);
+	if (reader->walking)
+		walk_fini(&reader->walk);
+	lists_db_close(&reader->lists);
 	sqlite3_close(reader->db);
 	free(reader);
 }
 
 static int reader_begin(struct ledger_reader *reader, struct list_state *state)
 {
+	static const struct ledger_key start;
 	scoped_stmt stmt = NULL;
-	int rc = sqlite3_exec(
-		reader->db,
-		"PRAGMA query_only = ON; PRAGMA cache_size = -4096; BEGIN",
-		NULL,
-		NULL,
-		NULL
-	);
+	int r,
+		rc = sqlite3_exec(
+			reader->db,
+			"PRAGMA query_only = ON; PRAGMA cache_size = -4096; BEGIN",
+			NULL,
+			NULL,
+			NULL
+		);
 
 	// The first read fixes what the transaction sees.
 	if (rc == SQLITE_OK)
@@ -199,27 +387,26 @@ static int reader_begin(struct ledger_reader *reader, struct list_state *state)
 	state->revision.number = (uint64_t)sqlite3_column_int64(stmt, 2);
 	state->count = (uint64_t)sqlite3_column_int64(stmt, 3);
 	state->digest = digest_unpack(sqlite3_column_blob(stmt, 4));
-	return sql_errno(
-		sqlite3_prepare_v2(
-			reader->db,
-			"SELECT key, enforce, monitor, scope FROM entries ORDER BY text",
-			-1,
-			&reader->stmt,
-			NULL
-		),
-		reader->db
-	);
+	r = lists_db_exec(&reader->lists, "PRAGMA query_only = ON; BEGIN");
+	if (r == 0)
+		r = walk_init(&reader->walk, reader->db, &reader->lists, &start);
+	reader->walking = r == 0;
+	return r;
 }
 
+// Both files are committed by the same turn of the loop: between two turns they say the same.
 int ledger_reader_open(
 	struct ledger *l, struct ledger_reader **ret_reader, struct list_state *ret_state
 )
 {
-	struct ledger_reader *reader = calloc(1, sizeof(*reader));
+	struct ledger_reader *reader;
 	struct list_state state = {0};
 	char path[4096];
 	int r;
 
+	if (l->lists->behind)
+		return -EAGAIN;
+	reader = calloc(1, sizeof(*reader));
 	if (!reader)
 		return -ENOMEM;
 	snprintf(path, sizeof(path), "%s/ledger.db", l->dir);
@@ -229,6 +416,9 @@ int ledger_reader_open(
 		),
 		NULL
 	);
+	snprintf(path, sizeof(path), "%s/lists.db", l->dir);
+	if (r == 0)
+		r = lists_db_open(path, false, &reader->lists);
 	if (r == 0)
 		r = reader_begin(reader, &state);
 	if (r < 0) {
@@ -245,17 +435,14 @@ int ledger_reader_next(struct ledger_reader *reader, size_t max, entry_cb cb, vo
 	int n = 0;
 
 	while (!reader->ended && (size_t)n < max) {
-		int rc = sqlite3_step(reader->stmt);
 		struct entry entry;
+		int r = walk_next(&reader->walk, &entry);
 
-		if (rc == SQLITE_DONE)
-			reader->ended = true;
-		if (rc == SQLITE_DONE)
+		if (r < 0)
+			return r;
+		reader->ended = r == 0;
+		if (r == 0)
 			break;
-		if (rc != SQLITE_ROW)
-			return sql_errno(rc, reader->db);
-		if (entry_read(reader->stmt, 0, &entry) < 0)
-			return -EILSEQ;
 		n++;
 		if (!cb(ctx, &entry))
 			break;

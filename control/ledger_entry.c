@@ -5,6 +5,7 @@
 // milliseconds changes nothing, and readers of entries see only committed revisions.
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,15 +19,128 @@ static void entry_from_dirty(const struct dirty *d, int which, struct entry *ent
 		.monitor_until = d->monitor[which],
 		.scope = SCOPE_ALL,
 	};
+	entry_raise(entry, d->list[which]);
+}
+
+void entry_raise(struct entry *entry, uint8_t list_actions)
+{
+	if (list_actions & LIST_ENFORCE)
+		entry->enforce_until = UNTIL_FOREVER;
+	if (list_actions & LIST_MONITOR)
+		entry->monitor_until = UNTIL_FOREVER;
+}
+
+static void tally_count(struct tally *tally, const struct entry *entry, int by)
+{
+	tally->entries += (uint64_t)by;
+	if (entry->enforce_until != UNTIL_NONE)
+		tally->enforce += (uint64_t)by;
+	else
+		tally->monitor += (uint64_t)by;
+	if (entry->indicator.kind == INDICATOR_NAME)
+		tally->names += (uint64_t)by;
+}
+
+void entry_count(struct ledger *l, const struct entry *entry, int by)
+{
+	if (entry->enforce_until == UNTIL_NONE && entry->monitor_until == UNTIL_NONE)
+		return;
+	tally_count(&l->now.tally, entry, by);
+	if (by > 0)
+		digest_add(&l->now.digest, entry_hash(entry));
+	else
+		digest_remove(&l->now.digest, entry_hash(entry));
+}
+
+// --- which keys claims and immunities may speak of
+
+static void claimed_bits(const struct ledger_key *key, uint64_t bits[2])
+{
+	uint64_t hash = siphash64(dirty_hash_key, key->octets, key->len);
+
+	bits[0] = hash % CLAIMED_BITS;
+	bits[1] = (hash >> 32) % CLAIMED_BITS;
+}
+
+void claimed_note(struct ledger *l, const struct ledger_key *key)
+{
+	uint64_t bits[2];
+
+	claimed_bits(key, bits);
+	for (int i = 0; i < 2; i++)
+		l->claimed[bits[i] / 8] |= (uint8_t)(1 << bits[i] % 8);
+}
+
+bool claimed_maybe(const struct ledger *l, const struct ledger_key *key)
+{
+	uint64_t bits[2];
+
+	claimed_bits(key, bits);
+	return (l->claimed[bits[0] / 8] >> bits[0] % 8 & 1)
+		&& (l->claimed[bits[1] / 8] >> bits[1] % 8 & 1);
+}
+
+int claimed_load(struct ledger *l)
+{
+	scoped_stmt stmt = NULL;
+	int rc,
+		r = sql_prepare(
+			l, "SELECT key FROM entries UNION ALL SELECT key FROM immunities", &stmt
+		);
+
+	if (r < 0)
+		return r;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct ledger_key key;
+		int len = sqlite3_column_bytes(stmt, 0);
+
+		if (len > LEDGER_KEY_MAX)
+			return -EILSEQ;
+		key.len = (uint16_t)len;
+		memcpy(key.octets, sqlite3_column_blob(stmt, 0), (size_t)len);
+		claimed_note(l, &key);
+	}
+	return sql_errno(rc, l->db);
+}
+
+uint8_t lists_say(struct ledger *l, const struct indicator *n, const struct ledger_key *key)
+{
+	uint8_t actions = 0;
+	int r;
+
+	if (!l->lists || !lists_any(l->lists))
+		return 0;
+	r = lists_actions(l->lists, key, &actions);
+	if (r < 0)
+		transaction_fail(l, r);
+	if (actions && claimed_maybe(l, key) && ledger_immune(l, n))
+		actions = 0;
+	return actions;
+}
+
+int claims_ends(struct ledger *l, const struct ledger_key *key, struct entry *ret_ends)
+{
+	sqlite3_stmt *stmt = l->stmts[STMT_ENTRY_FIND];
+	int rc;
+
+	sql_bind_key(stmt, 1, key);
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		ret_ends->enforce_until = sqlite3_column_int64(stmt, 0);
+		ret_ends->monitor_until = sqlite3_column_int64(stmt, 1);
+	}
+	sqlite3_reset(stmt);
+	if (rc == SQLITE_DONE)
+		return -ENOENT;
+	return sql_errno(rc, l->db);
 }
 
 struct dirty *
 dirty_find(struct ledger *l, const struct indicator *indicator, const struct ledger_key *key)
 {
-	sqlite3_stmt *stmt = l->stmts[STMT_ENTRY_FIND];
-	char text[INDICATOR_TEXT_MAX];
+	struct entry ends;
 	struct dirty *d;
-	int rc;
+	int r;
 
 	HASH_FIND(hh, l->dirty, key->octets, key->len, d);
 	if (d)
@@ -38,35 +152,38 @@ dirty_find(struct ledger *l, const struct indicator *indicator, const struct led
 	}
 	d->indicator = *indicator;
 	d->key = *key;
-	indicator_print(indicator, text);
-	sql_bind_text(stmt, 1, text);
-	rc = sqlite3_step(stmt);
-	if (rc == SQLITE_ROW) {
+	r = claims_ends(l, key, &ends);
+	if (r == 0) {
 		d->had = d->has = true;
-		d->enforce[0] = d->enforce[1] = sqlite3_column_int64(stmt, 0);
-		d->monitor[0] = d->monitor[1] = sqlite3_column_int64(stmt, 1);
-	} else if (rc != SQLITE_DONE) {
-		transaction_fail(l, sql_errno(rc, l->db));
+		d->enforce[0] = d->enforce[1] = ends.enforce_until;
+		d->monitor[0] = d->monitor[1] = ends.monitor_until;
+	} else if (r != -ENOENT) {
+		transaction_fail(l, r);
 	}
-	sqlite3_reset(stmt);
+	d->list[0] = d->list[1] = lists_say(l, indicator, key);
 	HASH_ADD_KEYPTR(hh, l->dirty, d->key.octets, d->key.len, d);
 	return d;
+}
+
+static bool dirty_is(const struct dirty *d, int which)
+{
+	return (which ? d->has : d->had) || d->list[which];
+}
+
+bool dirty_has(const struct dirty *d)
+{
+	return dirty_is(d, 1);
 }
 
 // Keeps the tallies while `d` turns from what it was into what it is.
 static void dirty_count(struct ledger *l, const struct dirty *d, int by)
 {
-	struct tally *tally = &l->now.tally;
+	struct entry entry;
 
-	if (!d->has)
+	if (!dirty_is(d, 1))
 		return;
-	tally->entries += (uint64_t)by;
-	if (d->enforce[1] != UNTIL_NONE)
-		tally->enforce += (uint64_t)by;
-	else
-		tally->monitor += (uint64_t)by;
-	if (d->indicator.kind == INDICATOR_NAME)
-		tally->names += (uint64_t)by;
+	entry_from_dirty(d, 1, &entry);
+	tally_count(&l->now.tally, &entry, by);
 }
 
 // A claim in force was added: an end can only become later.
@@ -87,6 +204,7 @@ void dirty_recompute(struct ledger *l, struct dirty *d)
 	int rc;
 
 	dirty_count(l, d, -1);
+	d->list[1] = lists_say(l, &d->indicator, &d->key);
 	d->has = false;
 	d->enforce[1] = d->monitor[1] = UNTIL_NONE;
 	sql_bind_key(stmt, 1, &d->key);
@@ -105,22 +223,28 @@ void dirty_recompute(struct ledger *l, struct dirty *d)
 	dirty_count(l, d, 1);
 }
 
+// Does what followers see of it differ?
 static bool dirty_changed(const struct dirty *d)
 {
-	return d->had != d->has || d->enforce[0] != d->enforce[1] || d->monitor[0] != d->monitor[1];
+	struct entry was, is;
+
+	entry_from_dirty(d, 0, &was);
+	entry_from_dirty(d, 1, &is);
+	return dirty_is(d, 0) != dirty_is(d, 1) || was.enforce_until != is.enforce_until
+		|| was.monitor_until != is.monitor_until;
 }
 
 static void entry_write(struct ledger *l, const struct dirty *d)
 {
 	sqlite3_stmt *stmt = l->stmts[d->has ? STMT_ENTRY_PUT : STMT_ENTRY_END];
-	char text[INDICATOR_TEXT_MAX];
 
-	indicator_print(&d->indicator, text);
-	sql_bind_text(stmt, 1, text);
+	if (d->had == d->has && d->enforce[0] == d->enforce[1] && d->monitor[0] == d->monitor[1])
+		return;
+	sql_bind_key(stmt, 1, &d->key);
 	if (d->has) {
-		sql_bind_key(stmt, 2, &d->key);
-		sqlite3_bind_int64(stmt, 3, d->enforce[1]);
-		sqlite3_bind_int64(stmt, 4, d->monitor[1]);
+		claimed_note(l, &d->key);
+		sqlite3_bind_int64(stmt, 2, d->enforce[1]);
+		sqlite3_bind_int64(stmt, 3, d->monitor[1]);
 	}
 	sql_run(l, stmt);
 }
@@ -128,17 +252,19 @@ static void entry_write(struct ledger *l, const struct dirty *d)
 static void change_write(struct ledger *l, const struct dirty *d)
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_CHANGE_ADD];
+	struct entry entry;
 
+	entry_from_dirty(d, 1, &entry);
 	sqlite3_bind_int64(stmt, 1, ++l->now.log_last);
 	sqlite3_bind_int64(stmt, 2, (int64_t)l->now.revision.number);
-	sqlite3_bind_int(stmt, 3, d->has ? CHANGE_PUT : CHANGE_REMOVE);
+	sqlite3_bind_int(stmt, 3, dirty_is(d, 1) ? CHANGE_PUT : CHANGE_REMOVE);
 	sql_bind_key(stmt, 4, &d->key);
-	sqlite3_bind_int64(stmt, 5, d->enforce[1]);
-	sqlite3_bind_int64(stmt, 6, d->monitor[1]);
+	sqlite3_bind_int64(stmt, 5, entry.enforce_until);
+	sqlite3_bind_int64(stmt, 6, entry.monitor_until);
 	sql_run(l, stmt);
 }
 
-static void revision_write(struct ledger *l)
+void revision_write(struct ledger *l)
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_REVISION_ADD];
 	uint8_t digest[16];
@@ -166,7 +292,7 @@ static int64_t revision_last(struct ledger *l, int64_t number)
 }
 
 // Whole revisions go from the tail. The tail's own row stays: it is where a follower may stand.
-static void log_trim(struct ledger *l)
+void log_trim(struct ledger *l)
 {
 	int64_t tail = l->now.log_tail, cut = -1;
 
@@ -183,6 +309,11 @@ static void log_trim(struct ledger *l)
 	l->now.log_tail = tail;
 	sqlite3_bind_int64(l->stmts[STMT_CHANGE_TRIM], 1, cut);
 	sql_run(l, l->stmts[STMT_CHANGE_TRIM]);
+	sqlite3_bind_int64(l->stmts[STMT_BULK_TRIM], 1, cut);
+	sqlite3_bind_int64(
+		l->stmts[STMT_BULK_TRIM], 2, l->bulk ? (int64_t)l->bulk->seq : INT64_MAX
+	);
+	sql_run(l, l->stmts[STMT_BULK_TRIM]);
 	sqlite3_bind_int64(l->stmts[STMT_REVISION_TRIM], 1, tail);
 	sql_run(l, l->stmts[STMT_REVISION_TRIM]);
 }
@@ -197,20 +328,20 @@ bool entries_flush(struct ledger *l)
 	{
 		if (l->error)
 			return false;
+		entry_write(l, d);
 		if (!dirty_changed(d))
 			continue;
 		if (!changed)
 			l->now.revision.number++;
 		changed = true;
-		if (d->had) {
+		if (dirty_is(d, 0)) {
 			entry_from_dirty(d, 0, &entry);
 			digest_remove(&l->now.digest, entry_hash(&entry));
 		}
-		if (d->has) {
+		if (dirty_is(d, 1)) {
 			entry_from_dirty(d, 1, &entry);
 			digest_add(&l->now.digest, entry_hash(&entry));
 		}
-		entry_write(l, d);
 		change_write(l, d);
 	}
 	if (changed) {

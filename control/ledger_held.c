@@ -6,6 +6,7 @@
 // last claim.
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -132,13 +133,112 @@ int ledger_held(struct ledger *l, held_cb cb, void *ctx)
 			.n_claims = (size_t)sqlite3_column_int64(stmt, 4),
 		};
 
-		r = held_summary(l, held.id, (int64_t)held.n_claims, summary, sizeof(summary));
+		if (strncmp(held.source, LIST_SOURCE, strlen(LIST_SOURCE)) == 0)
+			snprintf(summary, sizeof(summary), "%zu members", held.n_claims);
+		else
+			r = held_summary(
+				l, held.id, (int64_t)held.n_claims, summary, sizeof(summary)
+			);
 		if (r < 0)
 			return r;
 		if (!cb(ctx, &held))
 			return 0;
 	}
 	return sql_errno(rc, l->db);
+}
+
+// --- of a list: a row without claims; what it would do is read again when it is approved
+
+void ledger_list_held(struct ledger *l, const char *name, bool shrink, uint64_t n, const char *why)
+{
+	scoped_stmt stmt = NULL;
+	struct source *source = n ? NULL : source_find(l, name);
+	struct detail detail;
+	int64_t id;
+	int r;
+
+	if ((n == 0 && !source) || transaction_begin(l) < 0)
+		return;
+	if (!source)
+		source = source_get(l, name);
+	if (!source)
+		return;
+	r = sql_prepare(
+		l,
+		n ? "INSERT INTO held(source, shrink, why, since, n) VALUES (?1, ?2, ?3, ?4, ?5)"
+		    " ON CONFLICT(source, shrink) DO UPDATE SET why=?3, n=?5 RETURNING id"
+		  : "DELETE FROM held WHERE source=?1 AND shrink=?2 RETURNING id",
+		&stmt
+	);
+	if (r < 0) {
+		transaction_fail(l, r);
+		return;
+	}
+	sqlite3_bind_int64(stmt, 1, source->id);
+	sqlite3_bind_int(stmt, 2, shrink);
+	if (n) {
+		sql_bind_text(stmt, 3, why);
+		sqlite3_bind_int64(stmt, 4, clock_wall(l));
+		sqlite3_bind_int64(stmt, 5, (int64_t)n);
+	}
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return;
+	id = sqlite3_column_int64(stmt, 0);
+	detail_begin(&detail);
+	detail_number(&detail, "held", id);
+	detail_number(&detail, "members", (int64_t)n);
+	detail_text(&detail, "why", n ? why : "the next reading says otherwise");
+	audit_add(l, name, n ? "list.hold" : "list.release", name, detail_end(&detail));
+}
+
+// True: it was a list's, and is settled.
+static bool list_settle(
+	struct ledger *l,
+	int64_t id,
+	bool approve,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	scoped_stmt stmt = NULL;
+	char name[LIST_NAME_MAX + 1] = "", object[64];
+	bool shrink;
+
+	if (sql_prepare(
+		    l,
+		    "DELETE FROM held WHERE id=?1 AND source IN (SELECT id FROM sources WHERE"
+		    " substr(name, 1, 5) = 'list:') AND NOT EXISTS"
+		    " (SELECT 1 FROM claims WHERE held=?1)"
+		    " RETURNING (SELECT name FROM sources s WHERE s.id = source), shrink",
+		    &stmt
+	    ) < 0
+	    || transaction_begin(l) < 0)
+		return false;
+	sqlite3_bind_int64(stmt, 1, id);
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return false;
+	snprintf(name, sizeof(name), "%s", sql_text(stmt, 0) + strlen(LIST_SOURCE));
+	shrink = sqlite3_column_int(stmt, 1);
+	snprintf(object, sizeof(object), "held %" PRId64 " " LIST_SOURCE "%.40s", id, name);
+	audit_add_cause(
+		l,
+		actor->name,
+		approve ? "held.approve" : "held.reject",
+		object,
+		"reason",
+		actor->reason
+	);
+	pending_done(
+		l,
+		done,
+		ctx,
+		0,
+		approve ? "the list is read again, and so many changes pass"
+			: "the list stays as it is"
+	);
+	lists_held_settled(l->lists, name, shrink, approve);
+	return true;
 }
 
 struct held_claim {
@@ -479,10 +579,13 @@ static void held_settle(
 	void *ctx
 )
 {
-	struct settling *s = calloc(1, sizeof(*s));
+	struct settling *s;
 	char message[192] = "";
 	int r = -ENOMEM;
 
+	if (list_settle(l, id, approve, actor, done, ctx))
+		return;
+	s = calloc(1, sizeof(*s));
 	if (!s) {
 		pending_done(l, done, ctx, r, message);
 		return;

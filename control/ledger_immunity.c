@@ -107,6 +107,9 @@ int ledger_immunity_put(struct ledger *l, const struct immunity *immunity, const
 	if (r < 0)
 		return r;
 	key_pack(&immunity->indicator, &key);
+	// How things stand before it, lists included.
+	dirty_find(l, &immunity->indicator, &key);
+	claimed_note(l, &key);
 	sqlite3_bind_int64(stmt, 1, s->id);
 	sql_bind_text(stmt, 2, immunity->ref);
 	sql_bind_key(stmt, 3, &key);
@@ -146,6 +149,7 @@ int ledger_immunity_end(
 	if (r < 0)
 		return r;
 	key_pack(indicator, &key);
+	dirty_find(l, indicator, &key);
 	sqlite3_bind_int64(stmt, 1, s->id);
 	sql_bind_text(stmt, 2, ref);
 	sql_bind_key(stmt, 3, &key);

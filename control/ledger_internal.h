@@ -10,6 +10,7 @@
 //   ledger_deadline.c  the clock; ends, orphans' grace, allows, pause
 //   ledger_held.c      held changes          ledger_allow.c  allows, pause, exceptions
 //   ledger_protection.c  the operator's protections, conflicts   ledger_immunity.c
+//   ledger_bulk.c      batches of lists (control/lists.h)
 //   ledger_query.c     claims                ledger_changes.c  entries, the log, the reader
 //   ledger_note.c      cursors, notes, sources    ledger_told.c   what was told to cases
 //   ledger_space.c     the reserve on disk   audit.c         the chain
@@ -78,6 +79,8 @@ enum stmt {
 	STMT_DUE_CLAIMS,
 	STMT_DUE_FIRST,
 	STMT_IMMUNE,
+	STMT_BULK_ADD,
+	STMT_BULK_TRIM,
 	STMT_N,
 };
 
@@ -117,8 +120,9 @@ struct source {
 struct dirty {
 	struct indicator indicator;
 	struct ledger_key key;
-	bool had, has; // an entry before, after
-	int64_t enforce[2], monitor[2]; // ends before, after
+	bool had, has; // claims in force before, after
+	int64_t enforce[2], monitor[2]; // their ends before, after
+	uint8_t list[2]; // what lists do there (control/lists_page.h)
 	UT_hash_handle hh;
 };
 
@@ -141,6 +145,14 @@ struct watcher {
 	ledger_wake wake; // NULL: unwatched during a round
 	void *ctx;
 };
+
+struct lists;
+struct list_batch;
+struct bulk_out;
+
+// Keys that claims or immunities may speak of: a Bloom filter that only grows, made anew at each
+// start. It spares the look into the tables for each member of a list.
+#define CLAIMED_BITS (UINT64_C(1) << 23)
 
 struct ledger {
 	struct event_base *base;
@@ -189,6 +201,12 @@ struct ledger {
 
 	EVP_MD *sha256;
 	EVP_MD_CTX *sha256_ctx;
+
+	struct lists *lists;
+	struct list_batch *bulk; // being committed; NULL: none
+	struct bulk_out *bulk_out;
+	int bulk_error;
+	uint8_t claimed[CLAIMED_BITS / 8];
 };
 
 // --- ledger_schema.c
@@ -219,8 +237,25 @@ void ledger_wake_soon(struct ledger *, unsigned topics);
 struct dirty *dirty_find(struct ledger *, const struct indicator *, const struct ledger_key *);
 void dirty_raise(struct ledger *, struct dirty *, enum claim_action, int64_t until);
 void dirty_recompute(struct ledger *, struct dirty *);
+bool dirty_has(const struct dirty *); // is there an entry, as things stand?
 bool entries_flush(struct ledger *); // did the list change?
 void dirty_free(struct ledger *);
+void revision_write(struct ledger *);
+void log_trim(struct ledger *);
+// Counts an entry, digest included, in (by 1) or out (by −1); one without ends is none.
+void entry_count(struct ledger *, const struct entry *, int by);
+void entry_raise(struct entry *, uint8_t list_actions); // what lists add to it: no end
+int claims_ends(struct ledger *, const struct ledger_key *, struct entry *ret_ends); // -ENOENT
+void claimed_note(struct ledger *, const struct ledger_key *);
+bool claimed_maybe(const struct ledger *, const struct ledger_key *);
+int claimed_load(struct ledger *);
+// What the lists do there, immunities considered.
+uint8_t lists_say(struct ledger *, const struct indicator *, const struct ledger_key *);
+
+// --- ledger_bulk.c
+int bulk_changes(
+	const void *data, size_t len, struct revision, change_cb, void *ctx, bool *ret_more
+);
 
 // --- ledger_submit.c
 struct claim_row {
@@ -272,6 +307,10 @@ void held_keep(
 void held_count(struct ledger *, int64_t held_id, int by);
 
 void held_fini(struct ledger *);
+// What a brake holds of a list's reading: replaces what it held before; n 0: nothing.
+void ledger_list_held(
+	struct ledger *, const char *source, bool shrink, uint64_t n, const char *why
+);
 
 // --- ledger_protection.c
 int protections_load(struct ledger *);

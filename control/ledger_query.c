@@ -4,6 +4,7 @@
 // Reading claims. Every walk has a statement of its own: callbacks may walk and submit.
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -121,8 +122,10 @@ int ledger_claims_of(
 		sql_bind_key(equal, 1, &key);
 		r = claims_walk(l, equal, cb, ctx, &more);
 	}
-	if (r < 0 || !wide || !more)
+	if (r < 0 || !more)
 		return r;
+	if (!wide)
+		return lists_claims_of(l->lists, indicator, false, cb, ctx);
 	r = sql_prepare(
 		l,
 		CLAIM_SELECT "WHERE c.key >= ?1 AND c.key <= ?2 AND c.key <> ?3 ORDER BY c.key",
@@ -138,7 +141,7 @@ int ledger_claims_of(
 		sql_bind_key(range, 3, &key);
 		r = claims_walk(l, range, cb, ctx, &more);
 	}
-	return r;
+	return r < 0 || !more ? r : lists_claims_of(l->lists, indicator, true, cb, ctx);
 }
 
 int ledger_claims_on(struct ledger *l, const struct indicator *indicator, claim_cb cb, void *ctx)

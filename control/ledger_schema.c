@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT_FIRST 2 // of the file; 1 was never released
-#define FORMAT 4
+#define FORMAT 5
 
 // Format 2. What came later stands in migrations[], for new files too: one way to each format.
 // Times are seconds since the epoch. claims.due and allows.due are ledger time (see
@@ -85,6 +85,18 @@ static const char *const migrations[FORMAT] = {
 	      " reason TEXT NOT NULL, PRIMARY KEY(source, ref, key)) WITHOUT ROWID;"
 	      "CREATE INDEX immunities_key ON immunities(key);"
 	      "PRAGMA user_version = 4;",
+	// Entries by key, as lists are; they say what claims come to, without members of lists.
+	[4]
+	= "CREATE TABLE entries_new("
+	  " key BLOB PRIMARY KEY, enforce INTEGER NOT NULL, monitor INTEGER NOT NULL,"
+	  " scope INTEGER NOT NULL) WITHOUT ROWID;"
+	  "INSERT INTO entries_new SELECT key, enforce, monitor, scope FROM entries ORDER BY key;"
+	  "DROP TABLE entries;"
+	  "ALTER TABLE entries_new RENAME TO entries;"
+	  "CREATE TABLE bulk("
+	  " seq INTEGER PRIMARY KEY, number INTEGER NOT NULL, batch INTEGER NOT NULL,"
+	  " list INTEGER NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL);"
+	  "PRAGMA user_version = 5;",
 };
 
 static const char *const statements[STMT_N] = {
@@ -119,11 +131,15 @@ static const char *const statements[STMT_N] = {
 			    " AND source IN (SELECT id FROM sources WHERE name LIKE 'list:%'))"
 			    " GROUP BY action",
 	[STMT_IMMUNE] = "SELECT 1 FROM immunities WHERE key=?1 LIMIT 1",
-	[STMT_ENTRY_FIND] = "SELECT enforce, monitor, scope FROM entries WHERE text=?1",
-	[STMT_ENTRY_PUT] = "INSERT INTO entries(text, key, enforce, monitor, scope) VALUES "
-			   "(?1, ?2, ?3, ?4, 0)"
-			   " ON CONFLICT(text) DO UPDATE SET enforce=?3, monitor=?4",
-	[STMT_ENTRY_END] = "DELETE FROM entries WHERE text=?1",
+	[STMT_ENTRY_FIND] = "SELECT enforce, monitor, scope FROM entries WHERE key=?1",
+	[STMT_ENTRY_PUT]
+	= "INSERT INTO entries(key, enforce, monitor, scope) VALUES (?1, ?2, ?3, 0)"
+	  " ON CONFLICT(key) DO UPDATE SET enforce=?2, monitor=?3",
+	[STMT_ENTRY_END] = "DELETE FROM entries WHERE key=?1",
+	[STMT_BULK_ADD] = "INSERT INTO bulk(seq, number, batch, list, name, data)"
+			  " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	// What the batch under way says is not in lists.db yet.
+	[STMT_BULK_TRIM] = "DELETE FROM bulk WHERE seq <= ?1 AND batch < ?2",
 	[STMT_CHANGE_ADD] = "INSERT INTO changes(seq, number, op, key, enforce, monitor, scope)"
 			    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
 	[STMT_CHANGE_TRIM] = "DELETE FROM changes WHERE seq <= ?1",

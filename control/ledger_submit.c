@@ -175,7 +175,7 @@ static enum submit_code capacity_judge(
 	if (l->now.tally.entries < l->conf.max_entries)
 		return SUBMIT_OK;
 	d = dirty_find(l, n, key);
-	if (!d || d->has)
+	if (!d || dirty_has(d))
 		return SUBMIT_OK;
 	l->refused_room = true;
 	snprintf(

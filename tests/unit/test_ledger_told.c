@@ -144,7 +144,11 @@ static void test_migration(void **state)
 
 	put(f, "thehive:soc", "soc/~1/~2", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
 	ledger_close(f->ledger);
-	version_set(f, "DROP TABLE told; DROP TABLE immunities; PRAGMA user_version = 2;");
+	version_set(
+		f,
+		"DROP TABLE told; DROP TABLE immunities; DROP TABLE bulk;"
+		" ALTER TABLE entries ADD COLUMN text TEXT; PRAGMA user_version = 2;"
+	);
 	fixture_open(f);
 	tell(f, "soc/~1", 0, 1);
 	struct entry entry;

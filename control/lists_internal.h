@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// What the files of the lists share; besides them only the ledger's own files include it.
+//
+//   lists.c          the loop's side: conf, jobs, what the worker reports, reading members
+//   lists_worker.c   the thread: jobs, points, ends, retirement
+//   lists_merge.c    a reading against the pages: what differs, brakes, batches
+//   lists_batch.c    a batch: actions before and after, pages, the hand-over to the loop
+//   lists_run.c      the members of a reading, sorted
+//   lists_db.c, lists_page.c   the file     list_member.c   what publishers write
+//   ledger_bulk.c    the ledger's side: revisions, change log, redo
+//
+// Two threads. `struct lists` says of each field who touches it; what both do is under `mutex`.
+// While a batch is handed over the worker waits, and its connection is the loop's to commit.
+
+#pragma once
+
+#include "control/ledger_internal.h"
+#include "control/list_member.h"
+#include "control/lists.h"
+#include "control/lists_db.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LIST_BATCH_MAX 3900 // changes: three messages on the link
+#define LIST_FEED_MAX (256 << 10) // octets of texts in one job
+#define LIST_JOBS_BUSY 16 // of texts, that wait
+#define LIST_TOUCHED_MAX 8192 // members that hints moved during one reading
+#define LIST_PEAK_HOURS 24
+
+// --- a batch
+
+struct list_change {
+	struct list_member member; // as it will be; where it goes, as it was
+	bool put; // else it goes
+	uint8_t own_before; // actions of this list
+	uint8_t before, after; // of all lists together
+};
+
+struct list_batch {
+	uint64_t seq;
+	uint32_t list;
+	size_t n, n_new; // n_new: changes that may add an entry
+	struct list_change changes[LIST_BATCH_MAX]; // by key
+};
+
+// --- the members of a reading
+
+struct run;
+struct run *run_create(void);
+void run_free(struct run *);
+int run_add(struct run *, const struct list_member *); // -ENOMEM, -EFBIG: 4 GiB
+void run_sort(struct run *);
+void run_rewind(struct run *);
+// 1: the next member, each once: of two the one that denies more, and longer. 0: the end.
+int run_next(struct run *, struct list_member *ret_member);
+size_t run_size(const struct run *);
+
+// --- the worker
+
+enum list_job_type {
+	LIST_JOB_CONF,
+	LIST_JOB_SHIELDS, // protections
+	LIST_JOB_BEGIN,
+	LIST_JOB_FEED,
+	LIST_JOB_END,
+	LIST_JOB_ABORT,
+	LIST_JOB_APPROVE,
+	LIST_JOB_POINT,
+	LIST_JOB_EXPIRE,
+	LIST_JOB_RETIRE,
+};
+
+struct list_job {
+	STAILQ_ENTRY(list_job) link;
+	enum list_job_type type;
+	uint32_t list;
+	bool confirmed; // END
+	bool shrink; // APPROVE
+	uint64_t amount; // APPROVE: changes
+	int64_t at_ms; // BEGIN: monotonic
+	struct list_conf conf; // CONF
+	size_t len, room, n;
+	_Alignas(8) uint8_t data[]; // FEED, POINT: texts; SHIELDS: struct indicator, n of them
+};
+STAILQ_HEAD(list_jobs, list_job);
+
+// One text in a job: this, then the member, then the value.
+struct list_item {
+	uint32_t member_len, value_len;
+	int64_t until;
+	bool present;
+};
+
+struct list_touch {
+	uint64_t hash; // of the key
+	int64_t at_ms;
+};
+
+struct worker_list {
+	uint32_t id;
+	char name[LIST_NAME_MAX + 1];
+	struct list_conf conf;
+	uint64_t members;
+	int64_t synced;
+	int64_t peak_hour; // hours since the epoch, of peaks[peak_hour % 24]
+	uint64_t peaks[LIST_PEAK_HOURS];
+	bool gone; // retired
+	// the reading under way
+	struct run *run;
+	int run_error;
+	int64_t began_ms; // when the loop began to read
+	// What points and ends moved, the newest at (n_touched − 1) % LIST_TOUCHED_MAX.
+	struct list_touch touched[LIST_TOUCHED_MAX];
+	size_t n_touched;
+	uint64_t refused, protected;
+	char samples[LIST_SAMPLES][160];
+	// of the reading before: what it did not show, hashes of keys, sorted
+	uint64_t *missing;
+	size_t n_missing;
+	int64_t missing_ms;
+	uint64_t approved[2]; // growth, shrink: changes an operator lets pass
+};
+
+enum proposal {
+	PROPOSAL_NONE,
+	PROPOSAL_MADE, // the loop's turn
+	PROPOSAL_TAKEN, // committed in both files
+	PROPOSAL_REFUSED, // nothing is
+	PROPOSAL_BEHIND, // committed in ledger.db only
+};
+
+struct list_event {
+	STAILQ_ENTRY(list_event) link;
+	bool retired;
+	struct list_result result;
+};
+STAILQ_HEAD(list_events, list_event);
+
+// What the loop knows of a list.
+struct loop_list {
+	struct list_status status; // members, peak, synced, progress: from the worker, under mutex
+	list_done done;
+	void *done_ctx;
+	struct list_job *feeding;
+	struct list_cursor cursor;
+	ledger_done retired;
+	void *retired_ctx;
+	bool retiring;
+	int64_t next_until; // under mutex
+	uint64_t rejected[2]; // held changes of this size were rejected
+	bool any; // it has members, or had
+};
+
+struct lists {
+	struct ledger *ledger; // the loop's
+	struct lists_db db; // the loop's: reads committed pages
+	struct loop_list lists[LISTS_MAX]; // the loop's, but where said
+	size_t n;
+	struct event *event, *second;
+	list_approved approved;
+	void *approved_ctx;
+	uint64_t batches, changes;
+
+	pthread_t thread;
+	bool running;
+	int event_fd;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	struct list_jobs jobs, urgent; // under mutex
+	size_t n_feeds; // under mutex
+	struct list_events events; // under mutex
+	enum proposal proposal; // under mutex
+	int proposal_error;
+	atomic_bool stop;
+	atomic_bool behind; // lists.db lacks what ledger.db has
+
+	// the worker's
+	struct lists_db work; // while proposal is MADE: the loop's
+	sqlite3_stmt *page_add, *page_end, *list_put, *seq_put;
+	uint64_t seq;
+	struct worker_list *own[LISTS_MAX];
+	size_t n_own;
+	struct list_cursor others[LISTS_MAX]; // for the actions of other lists
+	struct list_batch *batch;
+	struct page_writer writer;
+	struct indicator *shields;
+	size_t n_shields;
+	struct attr *attrs; // interned; uthash
+	uint32_t attr_next;
+	bool attrs_new; // some are not in the file
+};
+
+// --- lists.c
+int lists_open(struct ledger *);
+int lists_start(struct lists *); // the thread, once the ledger is open
+void lists_stop(struct lists *); // NULL is fine, here and below
+void lists_free(struct lists *);
+const char *lists_name(const struct lists *, uint32_t list);
+bool lists_any(const struct lists *); // is there any member?
+// What the lists do with that key, as committed.
+int lists_actions(struct lists *, const struct ledger_key *, uint8_t *ret_actions);
+int lists_commit(struct lists *); // the batch's pages; the worker's connection
+void lists_job_post(struct lists *, struct list_job *, bool urgent);
+struct list_job *lists_job_create(enum list_job_type, uint32_t list, size_t room);
+void lists_shields_changed(struct lists *);
+// An operator settled a held change of a list.
+void lists_held_settled(struct lists *, const char *name, bool shrink, bool approved);
+
+// --- lists_worker.c
+void *lists_worker_run(void *lists);
+void worker_urgent(struct lists *); // between two batches
+struct worker_list *worker_list_find(struct lists *, uint32_t id);
+struct worker_list *worker_list_add(struct lists *, uint32_t id, const char *name);
+void worker_report(struct lists *, struct worker_list *, const struct list_result *);
+void worker_publish(struct lists *, struct worker_list *, uint64_t progress, uint64_t total);
+uint64_t key_hash(const struct ledger_key *);
+int64_t wall_seconds(void);
+int64_t monotonic_ms(void);
+// Judges a text: member, or false and the refusal is counted.
+bool worker_member(
+	struct lists *,
+	struct worker_list *,
+	const struct list_item *,
+	const char *member,
+	struct list_member *ret_member
+);
+
+// --- lists_merge.c
+void merge_run(struct lists *, struct worker_list *, bool confirmed);
+uint64_t peak_of(const struct worker_list *, int64_t now);
+void peak_note(struct worker_list *, int64_t now);
+// How many members more, or fewer, one change may leave than the peak of 24 hours has.
+uint64_t brake_room(uint64_t peak);
+
+// --- lists_batch.c
+int batch_init(struct lists *);
+void batch_fini(struct lists *);
+// A change, behind those that are in the batch. False: the batch is full.
+bool batch_add(struct list_batch *, const struct list_change *);
+// Gives the batch to the loop and waits. 0: it is in force; the batch is empty then.
+int batch_propose(struct lists *, struct worker_list *);
+int batch_apply(struct lists *, const struct list_batch *); // pages only, in a transaction
+int list_save(struct lists *, const struct worker_list *);
+uint32_t attr_intern(struct lists *, uint8_t actions, const char *reason, const char *reference);
+
+// --- ledger_bulk.c
+// Commits a batch: 0, or -errno and nothing of it holds. ret_behind: lists.db lacks it.
+int bulk_take(struct ledger *, struct list_batch *, bool *ret_behind);
+bool bulk_flush(struct ledger *); // during the commit
+int bulk_open(struct ledger *); // what lists.db lacks, and whether the two belong together

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// A reading against the pages, both in the order of keys: once to count what differs, so that the
+// brakes can judge it as a whole, and once to do it, batch by batch. Points are acted on between
+// two batches; a member that one of them moved since the reading began is passed over here, for
+// the reading may be older.
+
+#include "control/lists_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BRAKE_PERCENT 20
+#define BRAKE_FLOOR 100
+#define PROGRESS_EVERY 65536 // members between two looks at what is urgent
+
+struct merge {
+	struct lists *ls;
+	struct worker_list *list;
+	struct list_cursor old;
+	bool confirmed, apply;
+	bool adds_pass, removals_pass;
+	int64_t now;
+	uint64_t adds, removals, changes, seen; // found, or in the second walk done
+	uint64_t unconfirmed;
+	// Hashes of what this reading does not show.
+	uint64_t *missing;
+	size_t n_missing, missing_room;
+};
+
+uint64_t brake_room(uint64_t peak)
+{
+	uint64_t room = peak * BRAKE_PERCENT / 100;
+
+	return room < BRAKE_FLOOR ? BRAKE_FLOOR : room;
+}
+
+uint64_t peak_of(const struct worker_list *l, int64_t now)
+{
+	int64_t hour = now / 3600;
+	uint64_t peak = l->members;
+
+	for (int64_t h = hour - LIST_PEAK_HOURS + 1; h <= hour; h++)
+		if (h <= l->peak_hour && h > l->peak_hour - LIST_PEAK_HOURS
+		    && l->peaks[h % LIST_PEAK_HOURS] > peak)
+			peak = l->peaks[h % LIST_PEAK_HOURS];
+	return peak;
+}
+
+void peak_note(struct worker_list *l, int64_t now)
+{
+	int64_t hour = now / 3600;
+
+	if (hour - l->peak_hour >= LIST_PEAK_HOURS) {
+		memset(l->peaks, 0, sizeof(l->peaks));
+		l->peak_hour = hour;
+	}
+	while (l->peak_hour < hour)
+		l->peaks[++l->peak_hour % LIST_PEAK_HOURS] = 0;
+	if (l->peaks[l->peak_hour % LIST_PEAK_HOURS] < l->members)
+		l->peaks[l->peak_hour % LIST_PEAK_HOURS] = l->members;
+}
+
+static int hash_compare(const void *a, const void *b)
+{
+	uint64_t x, y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return x < y ? -1 : x > y;
+}
+
+static bool touched(const struct worker_list *l, const struct ledger_key *key)
+{
+	size_t least = l->n_touched > LIST_TOUCHED_MAX ? l->n_touched - LIST_TOUCHED_MAX : 0;
+	uint64_t hash = 0;
+
+	for (size_t i = l->n_touched; i-- > least;) {
+		const struct list_touch *t = &l->touched[i % LIST_TOUCHED_MAX];
+
+		if (t->at_ms < l->began_ms)
+			break;
+		if (!hash)
+			hash = key_hash(key);
+		if (t->hash == hash)
+			return true;
+	}
+	return false;
+}
+
+// So much moved since the reading began that not all of it is known any more.
+static bool touched_over(const struct worker_list *l)
+{
+	return l->n_touched >= LIST_TOUCHED_MAX
+		&& l->touched[l->n_touched % LIST_TOUCHED_MAX].at_ms >= l->began_ms;
+}
+
+static int missing_note(struct merge *m, uint64_t hash)
+{
+	if (m->n_missing == m->missing_room) {
+		size_t room = m->missing_room ? 2 * m->missing_room : 1024;
+		uint64_t *more = realloc(m->missing, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		m->missing = more;
+		m->missing_room = room;
+	}
+	m->missing[m->n_missing++] = hash;
+	return 0;
+}
+
+// Did the reading before say so too, long enough ago?
+static bool said_before(const struct worker_list *l, uint64_t hash)
+{
+	return l->n_missing > 0 && l->began_ms - l->missing_ms >= LIST_CONFIRM_MS
+		&& bsearch(&hash, l->missing, l->n_missing, sizeof(hash), hash_compare);
+}
+
+static int propose(struct merge *m)
+{
+	struct lists *ls = m->ls;
+	int r = batch_propose(ls, m->list);
+
+	if (r < 0)
+		return r;
+	worker_publish(ls, m->list, m->seen, run_size(m->list->run));
+	worker_urgent(ls);
+	if (ls->stop)
+		return -ECANCELED;
+	return touched_over(m->list) ? -EAGAIN : 0;
+}
+
+static int change(struct merge *m, const struct list_member *member, bool put, uint8_t own_before)
+{
+	const struct list_change c = {.member = *member, .put = put, .own_before = own_before};
+
+	if (!m->apply)
+		return 0;
+	batch_add(m->ls->batch, &c);
+	return m->ls->batch->n == LIST_BATCH_MAX ? propose(m) : 0;
+}
+
+// A member that goes, or denies less than before: what brakes and confirmation are for.
+static int removal(struct merge *m, const struct list_member *was, const struct list_member *now)
+{
+	uint64_t hash = key_hash(&was->key);
+
+	if (!m->confirmed) {
+		int r = m->apply ? 0 : missing_note(m, hash);
+
+		if (r < 0)
+			return r;
+		if (!said_before(m->list, hash)) {
+			m->unconfirmed++;
+			return 0;
+		}
+	}
+	m->removals++;
+	if (!m->removals_pass)
+		return 0;
+	return change(m, now ? now : was, now != NULL, was->actions);
+}
+
+static bool denies_less(const struct list_member *now, const struct list_member *was)
+{
+	return was->actions != 0 && (now->actions == 0 || now->actions > was->actions);
+}
+
+static int only_new(struct merge *m, const struct list_member *now)
+{
+	if (now->until <= m->now || touched(m->list, &now->key))
+		return 0;
+	m->adds += now->actions != 0;
+	if (now->actions != 0 && !m->adds_pass)
+		return 0;
+	return change(m, now, true, 0);
+}
+
+static int only_old(struct merge *m, const struct list_member *was)
+{
+	// Its end has come: the sweep of ends takes it.
+	if (was->until <= m->now || touched(m->list, &was->key))
+		return 0;
+	if (was->actions == 0)
+		return change(m, was, false, 0);
+	return removal(m, was, NULL);
+}
+
+static int both(struct merge *m, const struct list_member *now, const struct list_member *was)
+{
+	if (list_member_same(now, was) || touched(m->list, &now->key))
+		return 0;
+	if (was->actions == 0 && now->actions != 0) {
+		m->adds++;
+		return m->adds_pass ? change(m, now, true, 0) : 0;
+	}
+	if (denies_less(now, was))
+		return removal(m, was, now);
+	// A default end is renewed when half of it is over, not with each reading.
+	if (m->list->conf.ttl > 0 && now->actions == was->actions && now->attr == was->attr
+	    && now->until > was->until && was->until - m->now > m->list->conf.ttl / 2)
+		return 0;
+	m->changes++;
+	return change(m, now, true, was->actions);
+}
+
+static int walk(struct merge *m)
+{
+	struct run *run = m->list->run;
+	struct list_member now;
+	int more_now, more_old, r = 0;
+
+	run_rewind(run);
+	m->adds = m->removals = m->changes = m->unconfirmed = m->seen = 0;
+	cursor_init(&m->old, &m->ls->work, m->list->id);
+	more_old = cursor_next(&m->old);
+	more_now = run_next(run, &now);
+	while (r == 0 && more_old >= 0 && (more_now || more_old)) {
+		const struct list_member *was = cursor_member(&m->old);
+		int order = !more_now ? 1 : !more_old ? -1 : key_compare(&now.key, &was->key);
+
+		r = order < 0 ? only_new(m, &now) : order ? only_old(m, was) : both(m, &now, was);
+		if (order <= 0) {
+			m->seen++;
+			more_now = run_next(run, &now);
+		}
+		if (order >= 0 && r == 0)
+			more_old = cursor_next(&m->old);
+		if (m->seen % PROGRESS_EVERY == 0 && !m->apply)
+			worker_publish(m->ls, m->list, m->seen / 2, run_size(run));
+	}
+	cursor_fini(&m->old);
+	if (r == 0 && more_old < 0)
+		r = more_old;
+	if (r == 0 && m->apply)
+		r = propose(m);
+	return r;
+}
+
+static void judge(struct merge *m, struct list_result *result)
+{
+	struct worker_list *l = m->list;
+	uint64_t peak = peak_of(l, m->now), room = brake_room(peak);
+	uint64_t grown = l->members + m->adds;
+
+	m->adds_pass = m->removals_pass = true;
+	if (l->conf.no_brakes)
+		return;
+	// What goes is judged alone: a list exchanged for one of the same size shrinks too.
+	if (l->members + room < peak + m->removals && l->approved[1] < m->removals)
+		m->removals_pass = false;
+	if (m->removals_pass)
+		grown -= m->removals < grown ? m->removals : grown;
+	// The first reading has nothing to be measured by but the limit.
+	if (grown > l->conf.max_members || (l->synced && grown > peak + room))
+		m->adds_pass = l->approved[0] >= m->adds && grown <= l->conf.max_members;
+	if (!m->adds_pass)
+		result->held_adds = m->adds;
+	if (!m->removals_pass)
+		result->held_removals = m->removals;
+}
+
+static void missing_keep(struct merge *m)
+{
+	struct worker_list *l = m->list;
+
+	free(l->missing);
+	l->missing = m->missing;
+	l->n_missing = m->n_missing;
+	l->missing_ms = monotonic_ms();
+	if (l->n_missing)
+		qsort(l->missing, l->n_missing, sizeof(*l->missing), hash_compare);
+}
+
+void merge_run(struct lists *ls, struct worker_list *l, bool confirmed)
+{
+	struct merge m = {.ls = ls, .list = l, .confirmed = confirmed, .now = wall_seconds()};
+	struct list_result result = {.list = l->id};
+	int64_t began = monotonic_ms();
+	int r = l->run_error;
+
+	if (r == 0 && touched_over(l))
+		r = -EAGAIN;
+	if (r == 0) {
+		run_sort(l->run);
+		m.adds_pass = m.removals_pass = true;
+		r = walk(&m);
+	}
+	if (r == 0) {
+		judge(&m, &result);
+		result.unconfirmed = m.unconfirmed;
+		m.apply = true;
+		r = walk(&m);
+	}
+	if (r == 0) {
+		l->synced = wall_seconds();
+		memset(l->approved, 0, sizeof(l->approved));
+		missing_keep(&m);
+	} else {
+		free(m.missing);
+		ls->batch->n = 0;
+	}
+	result.error = r;
+	result.read = m.seen;
+	result.added = m.adds_pass ? m.adds : 0;
+	result.removed = m.removals_pass ? m.removals : 0;
+	result.changed = m.changes;
+	result.refused = l->refused;
+	result.protected = l->protected;
+	memcpy(result.samples, l->samples, sizeof(result.samples));
+	result.took_ms = monotonic_ms() - began;
+	run_free(l->run);
+	l->run = NULL;
+	worker_publish(ls, l, 0, 0);
+	worker_report(ls, l, &result);
+}
