@@ -6,6 +6,7 @@
 #include "control/api_brakes.h"
 #include "control/api_claims.h"
 #include "control/api_f5xc.h"
+#include "control/api_preview.h"
 #include "control/api_status.h"
 #include "control/api_text.h"
 #include "control/api_watch.h"
@@ -308,6 +309,8 @@ int api_create(struct control *control, struct api **ret_api)
 		error = api_status_routes(api, control->server);
 	if (!error)
 		error = api_why_routes(api, control->server);
+	if (!error)
+		error = api_preview_routes(api, control->server);
 	if (!error)
 		error = api_claims_routes(api, control->server);
 	if (!error)

@@ -36,6 +36,13 @@ struct api_dataplane {
 	  const struct indicator *,
 	  void (*answer)(void *answer_ctx, const struct wire_lookup_answer *),
 	  void *answer_ctx);
+	// -ENOTCONN, -EBUSY, -EINVAL
+	int (*preview
+	)(void *ctx,
+	  const struct indicator *, // NULL: everything
+	  uint32_t ends,
+	  void (*answer)(void *answer_ctx, const struct wire_preview_answer *, size_t len),
+	  void *answer_ctx);
 	int (*sync)(void *ctx, bool force); // -ENOTCONN
 	// Restarts seen, and the last one; is its set nearly full?
 	uint64_t (*restarts)(void *ctx, int64_t *ret_last_ms);

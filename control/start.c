@@ -553,6 +553,17 @@ static int api_lookup(
 	return dataplane_lookup(ctx, indicator, answer, answer_ctx);
 }
 
+static int api_preview(
+	void *ctx,
+	const struct indicator *indicator,
+	uint32_t ends,
+	void (*answer)(void *, const struct wire_preview_answer *, size_t),
+	void *answer_ctx
+)
+{
+	return dataplane_preview(ctx, indicator, ends, answer, answer_ctx);
+}
+
 static int api_sync(void *ctx, bool force)
 {
 	return dataplane_sync(ctx, force);
@@ -634,6 +645,7 @@ static int api_wire(struct control *control)
 		.equal = api_equal,
 		.status = api_wire_status,
 		.lookup = api_lookup,
+		.preview = api_preview,
 		.sync = api_sync,
 		.restarts = api_restarts,
 		.nearly_full = api_nearly_full,

@@ -11,6 +11,7 @@
 #include "dataplane/link.h"
 #include "dataplane/load.h"
 #include "dataplane/log.h"
+#include "dataplane/preview.h"
 #include "dataplane/scrub.h"
 #include "dataplane/set.h"
 #include "dataplane/sketch.h"
@@ -38,6 +39,7 @@ struct keeper {
 	char *list_dir;
 	struct set *set;
 	struct breakglass *breakglass;
+	struct preview *preview;
 	struct scrub *scrub;
 	struct requests requests;
 	struct link *link;
@@ -165,6 +167,8 @@ int keeper_create(const struct keeper_options *options, struct keeper **ret_keep
 	r = breakglass_start(k);
 	if (r == 0)
 		r = scrub_create(k->set, scrub_found, k, &k->scrub);
+	if (r == 0 && k->options.sketch)
+		r = preview_create(k->options.sketch, set_live(k->set), &k->preview);
 	if (r < 0)
 		goto fail;
 	k->status.set = k->set;
@@ -260,7 +264,7 @@ static void pump(evutil_socket_t fd, short what, void *ctx)
 	if (k->options.events)
 		events_drain(k->options.events, denial_drained, k);
 	if (k->options.sketch)
-		sketch_drain(k->options.sketch, set_now(k->set).wall_ms);
+		sketch_drain(k->options.sketch, set_now(k->set).boot_ms);
 	set_poll(k->set, true);
 	link_poll(k->link);
 }
@@ -357,6 +361,7 @@ int keeper_listen(struct keeper *k, struct event_base *base)
 	k->requests = (struct requests){
 		.set = k->set,
 		.breakglass = k->breakglass,
+		.preview = k->preview,
 		.status = status_answer,
 		.status_ctx = k,
 	};
@@ -409,6 +414,7 @@ void keeper_free(struct keeper *k)
 	health_free(k->health);
 	link_free(k->link);
 	requests_fini(&k->requests);
+	preview_free(k->preview);
 	scrub_free(k->scrub);
 	breakglass_free(k->breakglass);
 	set_free(k->set);

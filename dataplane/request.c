@@ -415,6 +415,27 @@ static enum request_outcome lookup(struct request *r)
 	return REQUEST_ANSWER;
 }
 
+static enum request_outcome preview(struct request *r)
+{
+	struct wire_preview m;
+	struct wire_header h;
+	struct indicator n;
+	bool all;
+
+	if (wire_preview_read(r->message, r->len, &all, &n) < 0)
+		return result(r, WIRE_BAD_MESSAGE);
+	if (!r->q->preview)
+		return result(r, WIRE_DENIED);
+	memcpy(&m, r->message, sizeof(m));
+	r->answer_len = preview_build(
+		r->q->preview, all ? NULL : &n, m.ends, set_now(r->q->set).boot_ms, r->answer
+	);
+	memcpy(&h, r->answer, sizeof(h));
+	h.seq = m.header.seq;
+	memcpy(r->answer, &h, sizeof(h));
+	return REQUEST_ANSWER;
+}
+
 static enum request_outcome status_get(struct request *r)
 {
 	struct wire_header h
@@ -451,6 +472,8 @@ static enum request_outcome control_dispatch(struct request *r)
 		return pause_set(r);
 	case WIRE_LOOKUP:
 		return lookup(r);
+	case WIRE_PREVIEW:
+		return preview(r);
 	case WIRE_STATUS_GET:
 		return status_get(r);
 	case WIRE_BREAKGLASS_ACK:

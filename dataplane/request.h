@@ -9,6 +9,7 @@
 #pragma once
 
 #include "dataplane/breakglass.h"
+#include "dataplane/preview.h"
 #include "dataplane/set.h"
 #include "rules/wire.h"
 
@@ -33,6 +34,7 @@ enum request_outcome {
 struct requests {
 	struct set *set;
 	struct breakglass *breakglass;
+	struct preview *preview; // NULL: nothing is sampled, PREVIEW is refused
 	// Writes struct wire_status and its rows behind room for the header; returns octets.
 	size_t (*status)(void *ctx, void *answer, size_t room);
 	void *status_ctx;

@@ -35,22 +35,23 @@ _Static_assert(
 	"what two threads write is on lines of its own"
 );
 
-struct cell {
-	struct sketch_sample key; // its bytes: of one sample, not read
-	uint32_t samples; // 0: free
-	uint64_t bytes;
-	int64_t first_ms, last_ms;
+_Static_assert(sizeof(struct sketch_cell) == 64, "a cell is one line");
+
+struct period {
+	int64_t since_ms; // 0: it never was
+	uint64_t samples, bytes, lost;
 };
 
 struct sketch {
 	unsigned workers;
-	unsigned running; // which of the tables
+	unsigned running; // which of the periods
 	uint64_t seed;
-	uint64_t displaced; // samples of cells that made room
-	int64_t since_ms; // when the running period began; 0: not yet
+	uint64_t lost_told; // of the rings, as last drained
 	struct lane *lanes;
-	struct cell cells[2][SETS][WAYS];
+	struct period periods[2];
+	struct sketch_cell cells[2][SETS][WAYS];
 };
+_Static_assert(2 * SETS * WAYS == SKETCH_CELLS, "as the header says");
 
 static uint64_t mix(uint64_t x)
 {
@@ -61,10 +62,11 @@ static uint64_t mix(uint64_t x)
 
 int sketch_create(unsigned workers, uint64_t seed, struct sketch **ret_sketch)
 {
-	struct sketch *s = calloc(1, sizeof(*s));
+	struct sketch *s = aligned_alloc(_Alignof(struct sketch), sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
+	memset(s, 0, sizeof(*s));
 	s->lanes = node_map(workers, sizeof(*s->lanes));
 	if (!s->lanes) {
 		free(s);
@@ -116,7 +118,7 @@ void sketch_add(struct sketch *s, unsigned index, const struct sketch_sample *sa
 	__builtin_prefetch(&l->ring[(head + AHEAD) % RING], 1);
 }
 
-static struct cell *set_of(struct sketch *s, const struct sketch_sample *key)
+static struct sketch_cell *set_of(struct sketch *s, const struct sketch_sample *key)
 {
 	uint64_t words[2], h = s->seed;
 
@@ -136,48 +138,64 @@ static bool same(const struct sketch_sample *a, const struct sketch_sample *b)
 }
 
 // Its cell, or the smallest of the set: what carries most stays.
-static void aggregate(struct sketch *s, const struct sketch_sample *sample, int64_t now_ms)
+static struct sketch_cell *cell_of(struct sketch *s, const struct sketch_sample *sample)
 {
-	struct cell *set = set_of(s, sample), *c = &set[0];
+	struct sketch_cell *set = set_of(s, sample), *c = &set[0];
 
 	for (unsigned i = 0; i < WAYS; i++) {
-		if (set[i].samples && same(&set[i].key, sample)) {
-			c = &set[i];
-			c->samples++;
-			c->bytes += sample->bytes;
-			c->last_ms = now_ms;
-			return;
-		}
+		if (set[i].samples && same(&set[i].key, sample))
+			return &set[i];
 		if (set[i].samples < c->samples)
 			c = &set[i];
 	}
-	s->displaced += c->samples;
-	*c = (struct cell){
-		.key = *sample,
-		.samples = 1,
-		.bytes = sample->bytes,
-		.first_ms = now_ms,
-		.last_ms = now_ms,
-	};
+	s->periods[s->running].lost += c->samples;
+	*c = (struct sketch_cell){.key = *sample};
+	return c;
 }
 
-// A clock that went back begins a period too: else one would last for hours.
-static void turn(struct sketch *s, int64_t now_ms)
+static void aggregate(struct sketch *s, const struct sketch_sample *sample, int64_t now_ms)
 {
-	int64_t age = now_ms - s->since_ms;
+	struct sketch_cell *c = cell_of(s, sample);
 
-	if (s->since_ms && age >= 0 && age < SKETCH_PERIOD_MS)
-		return;
-	if (age >= 2 * SKETCH_PERIOD_MS)
-		memset(s->cells, 0, sizeof(s->cells));
+	c->samples++;
+	c->bytes += sample->bytes;
+	c->squares += (uint64_t)sample->bytes * sample->bytes;
+	c->last_ms = now_ms;
+	s->periods[s->running].samples++;
+	s->periods[s->running].bytes += sample->bytes;
+}
+
+static void period_begin(struct sketch *s, int64_t now_ms)
+{
 	s->running = !s->running;
 	memset(s->cells[s->running], 0, sizeof(s->cells[0]));
-	s->since_ms = now_ms;
+	s->periods[s->running] = (struct period){.since_ms = now_ms};
+}
+
+static void turn(struct sketch *s, int64_t now_ms)
+{
+	int64_t since = s->periods[s->running].since_ms;
+
+	if (since && now_ms - since < SKETCH_PERIOD_MS)
+		return;
+	if (now_ms - since >= 2 * SKETCH_PERIOD_MS) // nobody drained: the one before goes too
+		period_begin(s, 0);
+	period_begin(s, now_ms);
+}
+
+static uint64_t rings_lost(const struct sketch *s)
+{
+	uint64_t lost = 0;
+
+	for (unsigned i = 0; i < s->workers; i++)
+		lost += atomic_load_explicit(&s->lanes[i].lost, memory_order_relaxed);
+	return lost;
 }
 
 size_t sketch_drain(struct sketch *s, int64_t now_ms)
 {
 	size_t taken = 0;
+	uint64_t lost;
 
 	turn(s, now_ms);
 	for (unsigned i = 0; i < s->workers; i++) {
@@ -189,7 +207,24 @@ size_t sketch_drain(struct sketch *s, int64_t now_ms)
 			aggregate(s, &l->ring[tail % RING], now_ms);
 		atomic_store_explicit(&l->tail, tail, memory_order_release);
 	}
+	lost = rings_lost(s);
+	s->periods[s->running].samples += lost - s->lost_told;
+	s->periods[s->running].lost += lost - s->lost_told;
+	s->lost_told = lost;
 	return taken;
+}
+
+void sketch_window(const struct sketch *s, int64_t now_ms, struct sketch_window *ret_window)
+{
+	const struct period *now = &s->periods[s->running], *before = &s->periods[!s->running];
+	int64_t since = before->since_ms ? before->since_ms : now->since_ms;
+
+	*ret_window = (struct sketch_window){
+		.ms = since ? now_ms - since : 0,
+		.samples = now->samples + before->samples,
+		.bytes = now->bytes + before->bytes,
+		.lost = now->lost + before->lost,
+	};
 }
 
 static bool covers(const struct sketch_ask *a, const struct sketch_sample *k)
@@ -203,34 +238,12 @@ static bool covers(const struct sketch_ask *a, const struct sketch_sample *k)
 	return a->proto == 0 || (a->proto == k->proto && a->port == k->port);
 }
 
-void sketch_sum(const struct sketch *s, const struct sketch_ask *ask, struct sketch_sum *ret_sum)
+void sketch_each(const struct sketch *s, const struct sketch_ask *ask, sketch_cb cb, void *ctx)
 {
-	const struct cell *cells = &s->cells[0][0][0];
-	struct sketch_sum sum = {0};
+	const struct sketch_cell *cells = &s->cells[0][0][0];
 
-	for (size_t i = 0; i < (size_t)2 * SETS * WAYS; i++) {
-		const struct cell *c = &cells[i];
-
-		if (c->samples == 0 || !covers(ask, &c->key))
-			continue;
-		sum.samples += c->samples;
-		sum.bytes += c->bytes * SKETCH_RATE;
-		if (c->key.inward)
-			sum.inward += (uint64_t)c->samples * SKETCH_RATE;
-		if (sum.first_ms == 0 || c->first_ms < sum.first_ms)
-			sum.first_ms = c->first_ms;
-		if (c->last_ms > sum.last_ms)
-			sum.last_ms = c->last_ms;
+	for (size_t i = 0; i < SKETCH_CELLS; i++) {
+		if (cells[i].samples && (!ask || covers(ask, &cells[i].key)))
+			cb(ctx, &cells[i]);
 	}
-	sum.packets = sum.samples * SKETCH_RATE;
-	*ret_sum = sum;
-}
-
-uint64_t sketch_lost(const struct sketch *s)
-{
-	uint64_t lost = s->displaced;
-
-	for (unsigned i = 0; i < s->workers; i++)
-		lost += atomic_load_explicit(&s->lanes[i].lost, memory_order_relaxed);
-	return lost;
 }

@@ -19,6 +19,7 @@
 
 #define SKETCH_RATE 64 // packets a sample stands for
 #define SKETCH_PERIOD_MS (450 * 1000) // 7.5 minutes
+#define SKETCH_CELLS (2 * 1024 * 8) // of both periods
 
 struct sketch_sample {
 	// On half a line: one store of it never touches two.
@@ -33,12 +34,20 @@ struct sketch_sample {
 	uint32_t bytes;
 };
 
-// The estimate of what a prefix, or one port of an address, carried.
-struct sketch_sum {
-	uint64_t samples; // packets seen; the three below are their multiples
-	uint64_t packets, bytes; // samples × SKETCH_RATE
-	uint64_t inward; // packets of those that came from outside
-	int64_t first_ms, last_ms; // milliseconds since the epoch, as drained; 0: none
+// What one remote end carried in one period. A line of the processor.
+struct sketch_cell {
+	struct sketch_sample key; // its bytes: of one sample, not read
+	uint64_t bytes; // of the samples
+	uint64_t squares; // of each sample's octets: how much `bytes` may be off
+	int64_t last_ms;
+	uint32_t samples; // 0: free
+};
+
+// What the tables reach back to, and all that was sampled since.
+struct sketch_window {
+	int64_t ms;
+	uint64_t samples, bytes; // what was lost in a ring is not in `bytes`
+	uint64_t lost; // samples without room, in a ring or a table: of any remote end
 };
 
 struct sketch_ask {
@@ -59,8 +68,11 @@ void sketch_free(struct sketch *);
 unsigned sketch_gap(struct sketch *, unsigned index);
 void sketch_add(struct sketch *, unsigned index, const struct sketch_sample *);
 
-// Control thread. Returns samples taken.
+// Control thread. Times are of a clock that is not set, in milliseconds and above 0. Returns
+// samples taken.
 size_t sketch_drain(struct sketch *, int64_t now_ms);
-void sketch_sum(const struct sketch *, const struct sketch_ask *, struct sketch_sum *ret_sum);
-// Samples without room, in a ring or a table.
-uint64_t sketch_lost(const struct sketch *);
+void sketch_window(const struct sketch *, int64_t now_ms, struct sketch_window *ret_window);
+// The cells of what is asked for, NULL: of everything; a remote end has up to two in each
+// direction.
+typedef void (*sketch_cb)(void *ctx, const struct sketch_cell *);
+void sketch_each(const struct sketch *, const struct sketch_ask *, sketch_cb, void *ctx);

@@ -342,7 +342,8 @@ static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, u
 	}
 }
 
-// The remote end of a packet that was asked for. False: it has none.
+// The remote end of a packet that was asked for. False: it has none, or is dropped for what it is,
+// whatever the list.
 static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch_sample *sample)
 {
 	const bool inward = f->path->direction == DIRECTION_IN;
@@ -353,7 +354,7 @@ static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch
 		const struct packet *p = &f->packets[i];
 		const struct packet_layer *l;
 
-		if (p->n_layers == 0)
+		if (p->n_layers == 0 || f->policy->verdicts[p->reason] == VERDICT_DROP)
 			return false;
 		l = &p->layers[p->n_layers - 1];
 		memcpy(sample->addr, inward ? l->src : l->dst, 16);

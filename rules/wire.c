@@ -207,6 +207,52 @@ int wire_exception_read(const void *from, size_t len, struct exception *ret_exce
 	return w.size;
 }
 
+int wire_preview_read(
+	const void *message, size_t len, bool *ret_all, struct indicator *ret_indicator
+)
+{
+	static const struct wire_indicator none;
+	struct wire_preview m;
+	struct indicator n;
+
+	if (len != sizeof(m))
+		return -EBADMSG;
+	memcpy(&m, message, sizeof(m));
+	if (m.all > 1 || m.ends > WIRE_PREVIEW_ENDS_MAX)
+		return -EBADMSG;
+	if (m.all) {
+		if (memcmp(&m.indicator, &none, sizeof(none)) != 0)
+			return -EBADMSG;
+	} else {
+		if (wire_indicator_read(&m.indicator, sizeof(m.indicator), &n)
+		    != sizeof(m.indicator))
+			return -EBADMSG;
+		*ret_indicator = n;
+	}
+	*ret_all = m.all;
+	return 0;
+}
+
+int wire_preview_end_read(
+	const void *message, size_t len, uint32_t i, struct wire_preview_end *ret_end
+)
+{
+	struct wire_preview_answer m;
+	struct wire_preview_end end;
+
+	if (len < sizeof(m))
+		return -EBADMSG;
+	memcpy(&m, message, sizeof(m));
+	if (i >= m.n || m.n > WIRE_PREVIEW_ENDS_MAX || len != sizeof(m) + m.n * sizeof(end))
+		return -EBADMSG;
+	memcpy(&end, (const char *)message + sizeof(m) + i * sizeof(end), sizeof(end));
+	if ((end.family != 4 && end.family != 6)
+	    || (end.family == 4 && !host_bits_zero(end.addr, 32)))
+		return -EBADMSG;
+	*ret_end = end;
+	return 0;
+}
+
 size_t wire_fixed_size(uint16_t type)
 {
 	switch (type) {
@@ -238,6 +284,10 @@ size_t wire_fixed_size(uint16_t type)
 		return sizeof(struct wire_result);
 	case WIRE_LOOKUP_ANSWER:
 		return sizeof(struct wire_lookup_answer);
+	case WIRE_PREVIEW:
+		return sizeof(struct wire_preview);
+	case WIRE_PREVIEW_ANSWER:
+		return sizeof(struct wire_preview_answer);
 	case WIRE_STATUS:
 		return sizeof(struct wire_status);
 	case WIRE_DENIALS:

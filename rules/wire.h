@@ -17,8 +17,8 @@
 //                         <────────  RESULT    applied: its live state
 //   SYNC_BEGIN, SYNC_ENTRIES…, SYNC_END ──>    otherwise; deltas may pass between
 //                         <────────  RESULT    one for each message
-//   PAUSE, LOOKUP, STATUS_GET ────>
-//                         <────────  RESULT, LOOKUP_ANSWER, STATUS
+//   PAUSE, LOOKUP, PREVIEW, STATUS_GET ──>
+//                         <────────  RESULT, LOOKUP_ANSWER, PREVIEW_ANSWER, STATUS
 //                         <────────  DENIALS, BREAKGLASS   unasked
 //
 // Thread: any; nothing here keeps state.
@@ -46,6 +46,7 @@ enum wire_type {
 	WIRE_LOOKUP,
 	WIRE_STATUS_GET,
 	WIRE_BREAKGLASS_ACK,
+	WIRE_PREVIEW,
 	// operator (`stanch-dataplane ctl`) → data plane, on the control socket only
 	WIRE_CTL_ALLOW = 32,
 	WIRE_CTL_PAUSE, // as WIRE_PAUSE, from root on the machine
@@ -56,6 +57,7 @@ enum wire_type {
 	WIRE_STATUS,
 	WIRE_DENIALS,
 	WIRE_BREAKGLASS,
+	WIRE_PREVIEW_ANSWER,
 };
 
 struct wire_header {
@@ -224,6 +226,44 @@ struct wire_lookup_answer {
 	int64_t last_ms; // milliseconds since the epoch of the last hit; 0 none
 };
 
+#define WIRE_PREVIEW_ENDS_MAX 64
+
+// What has been seen of an indicator, by the sampled sketch of what passes.
+struct wire_preview {
+	struct wire_header header;
+	uint32_t all; // 1: of everything, and the indicator is all zero
+	uint32_t ends; // that many remote ends at most, WIRE_PREVIEW_ENDS_MAX
+	struct wire_indicator indicator; // networks and port entries only
+};
+
+// Counts of samples, each of which stands for `rate` packets; octets are theirs.
+struct wire_preview_answer {
+	struct wire_header header;
+	uint64_t window_ms; // what is told reaches back so far
+	uint64_t all_samples, all_bytes; // of everything
+	uint64_t lost; // among all_samples: of remote ends that are not known any more
+	uint64_t samples, bytes; // of what was asked for
+	uint64_t squares; // the sum of each sample's octets squared
+	uint64_t inward; // among samples: came from outside
+	uint64_t denied, denied_bytes; // among samples: the list denies them as it is
+	uint64_t spared,
+		spared_bytes; // among samples: excepted, or inward where that is not judged
+	uint64_t ends; // different remote ends among samples
+	uint64_t last_age_ms; // since the last of samples; UINT64_MAX: none
+	uint32_t rate;
+	uint32_t n; // wire_preview_end records follow, of most samples first
+};
+
+// An address, all its ports together; where one address was asked for, one of its ports.
+struct wire_preview_end {
+	uint8_t addr[16]; // as in struct wire_indicator
+	uint8_t family;
+	uint8_t proto; // 0: all together
+	uint16_t port; // host byte order; 0: all together, or the protocol has none
+	uint32_t pad;
+	uint64_t samples, bytes, denied, spared, inward;
+};
+
 #define WIRE_NAME_MAX 32
 
 struct wire_reason {
@@ -321,6 +361,17 @@ int wire_exception_write(void *to, size_t room, const struct exception *);
 int wire_exception_read(const void *from, size_t len, struct exception *ret_exception);
 int wire_indicator_write(void *to, size_t room, const struct indicator *);
 int wire_indicator_read(const void *from, size_t len, struct indicator *ret_indicator);
+
+// What is asked for; ret_indicator is untouched where that is everything. 0 or -EBADMSG, also where
+// it is a name.
+int wire_preview_read(
+	const void *message, size_t len, bool *ret_all, struct indicator *ret_indicator
+);
+// The answer's record `i`, of `n` in a message of `len` octets that wire_header_check took.
+// -EBADMSG: it is not whole, or no record.
+int wire_preview_end_read(
+	const void *message, size_t len, uint32_t i, struct wire_preview_end *ret_end
+);
 
 // Header of a received datagram: type known, version ours, length equal, not shorter than the
 // fixed part of its type. 0, -EBADMSG, or -EPROTO for another version.

@@ -8,6 +8,7 @@
 #include "control/cli/client.h"
 #include "control/cli/f5.h"
 #include "control/cli/local.h"
+#include "control/cli/preview.h"
 #include "control/cli/show.h"
 #include "control/cli/thehive.h"
 
@@ -21,6 +22,13 @@
 static const struct command commands[] = {
 	{"status", "", "what the gateway is doing (also without a command)", 0, 0, 0, run_status},
 	{"why", "INDICATOR", "what holds it, who decided, what the wire says", 0, 1, 1, run_why},
+	{"preview",
+	 "INDICATOR",
+	 "what a block would cut, estimated from 1 packet in 64; no names",
+	 0,
+	 1,
+	 1,
+	 run_preview},
 	{"block",
 	 "INDICATOR… --reason R",
 	 "deny it; default for 7d",
@@ -73,6 +81,13 @@ static const struct command commands[] = {
 	 run_protect},
 	{"list", "", "claims, or entries", OPT_SOURCE | OPT_ACTION | OPT_ENTRIES, 0, 0, run_list},
 	{"denials", "", "who tried", OPT_FOLLOW, 0, 0, run_denials},
+	{"top",
+	 "",
+	 "where most packets go and come from, estimated from 1 in 64",
+	 0,
+	 0,
+	 0,
+	 run_top},
 	{"audit", "", "who did what", OPT_VERIFY, 0, 0, run_audit},
 	{"sync",
 	 "",

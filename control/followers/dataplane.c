@@ -460,8 +460,10 @@ static void result_bad(struct dataplane *d, const struct wire_result *m)
 
 static void result_take(struct dataplane *d, const struct wire_result *m)
 {
-	if (m->header.seq != d->awaited)
+	if (m->header.seq != d->awaited) {
+		lookups_refused(&d->lookups, m->header.seq);
 		return;
+	}
 	d->awaited = 0;
 	wire_state_unpack(&m->state, &d->live);
 	if (m->code == WIRE_OK)
@@ -525,6 +527,9 @@ static void message_take(struct dataplane *d, size_t len)
 		break;
 	case WIRE_LOOKUP_ANSWER:
 		lookups_answered(&d->lookups, (const void *)d->in);
+		break;
+	case WIRE_PREVIEW_ANSWER:
+		lookups_previewed(&d->lookups, (const void *)d->in, len);
 		break;
 	case WIRE_STATUS:
 		status_take(d, len);
@@ -723,18 +728,38 @@ const void *dataplane_status(const struct dataplane *d, size_t *ret_len)
 
 int dataplane_lookup(struct dataplane *d, const struct indicator *n, lookup_cb cb, void *ctx)
 {
+	const struct lookup_asker asker = {.lookup = cb, .ctx = ctx};
 	size_t head = offsetof(struct wire_lookup, indicator);
-	uint64_t seq = d->seq + 1;
 	int len, rc;
 
 	if (!dataplane_connected(d))
 		return -ENOTCONN;
-	rc = lookups_add(&d->lookups, seq, cb, ctx);
+	rc = lookups_add(&d->lookups, d->seq + 1, &asker);
 	if (rc < 0)
 		return rc;
 	len = wire_indicator_write(d->out + head, sizeof(d->out) - head, n);
 	// Where it breaks, all that wait are told.
 	send_out(d, WIRE_LOOKUP, head + (size_t)len, false);
+	return 0;
+}
+
+int dataplane_preview(
+	struct dataplane *d, const struct indicator *n, uint32_t ends, preview_cb cb, void *ctx
+)
+{
+	const struct lookup_asker asker = {.preview = cb, .ctx = ctx};
+	struct wire_preview m = {.all = !n, .ends = ends};
+	int rc;
+
+	if (n && wire_indicator_write(&m.indicator, sizeof(m.indicator), n) < 0)
+		return -EINVAL;
+	if (!dataplane_connected(d))
+		return -ENOTCONN;
+	rc = lookups_add(&d->lookups, d->seq + 1, &asker);
+	if (rc < 0)
+		return rc;
+	memcpy(d->out, &m, sizeof(m));
+	send_out(d, WIRE_PREVIEW, sizeof(m), false);
 	return 0;
 }
 

@@ -42,6 +42,13 @@ const void *dataplane_status(const struct dataplane *, size_t *ret_len);
 // What the data plane says of one entry. NULL answer: not connected.
 typedef void (*lookup_cb)(void *ctx, const struct wire_lookup_answer *);
 int dataplane_lookup(struct dataplane *, const struct indicator *, lookup_cb, void *ctx);
+// What it has seen of a network or port, NULL: of everything, with at most so many remote ends. The
+// answer's records are behind it (wire_preview_end_read); NULL: not connected, or refused.
+// -ENOTCONN, -EBUSY, -EINVAL: a name.
+typedef void (*preview_cb)(void *ctx, const struct wire_preview_answer *, size_t len);
+int dataplane_preview(
+	struct dataplane *, const struct indicator *, uint32_t ends, preview_cb, void *ctx
+);
 // A full synchronisation anew; force: an operator lifts the shrink brake, for this connection
 // (audited by the caller). -ENOTCONN: nothing was begun, and nothing stays lifted.
 int dataplane_sync(struct dataplane *, bool force);

@@ -204,7 +204,7 @@ void plane_pump(struct plane *p)
 {
 	set_tick(p->set, clock_now());
 	events_drain(p->events, hit_count, p);
-	sketch_drain(p->sketch, clock_now().wall_ms);
+	sketch_drain(p->sketch, set_now(p->set).boot_ms);
 	set_poll(p->set, true);
 }
 

@@ -82,6 +82,23 @@ message_give(struct requests *q, uint8_t who, uint8_t type, const uint8_t *data,
 	set_poll(q->set, true);
 }
 
+// Two remote ends; made once, for its tables are large.
+static struct sketch *sketch_get(void)
+{
+	static struct sketch *sketch;
+	struct sketch_sample s = {.addr = {203, 0, 113, 7}, .family = 4, .proto = 6, .port = 443};
+
+	if (sketch)
+		return sketch;
+	if (sketch_create(1, 1, &sketch) < 0)
+		abort();
+	sketch_add(sketch, 0, &s);
+	s.addr[3]++;
+	sketch_add(sketch, 0, &s);
+	sketch_drain(sketch, 1000);
+	return sketch;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct set_options options = {.capacity = 64, .workers = 1};
@@ -89,7 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	policy_init(&options.policy);
 	if (set_create(&options, (struct table_time){1000000, 1000}, &q.set) < 0
-	    || breakglass_create(q.set, NULL, &q.breakglass) < 0)
+	    || breakglass_create(q.set, NULL, &q.breakglass) < 0
+	    || preview_create(sketch_get(), set_live(q.set), &q.preview) < 0)
 		return 0;
 	while (size >= 4) {
 		size_t n = data[2] | (size_t)data[3] << 8;
@@ -102,6 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	list_check(q.set);
 	requests_fini(&q);
+	preview_free(q.preview);
 	breakglass_free(q.breakglass);
 	set_free(q.set);
 	return 0;

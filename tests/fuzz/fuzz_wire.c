@@ -67,6 +67,23 @@ static void exceptions_read(const uint8_t *data, size_t size)
 	}
 }
 
+static void preview_read(const uint8_t *data, size_t size)
+{
+	struct wire_preview_answer a;
+	struct wire_preview_end end;
+	struct indicator n;
+	bool all;
+
+	if (wire_preview_read(data, size, &all, &n) == 0 && !all)
+		indicator_check(&n);
+	if (wire_preview_end_read(data, size, 0, &end) < 0)
+		return;
+	memcpy(&a, data, sizeof(a));
+	for (uint32_t i = 0; i < a.n; i++)
+		(void)wire_preview_end_read(data, size, i, &end);
+	must(wire_preview_end_read(data, size, a.n, &end) < 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct indicator n;
@@ -82,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(wire_fixed_size(((const struct wire_header *)copy)->type) <= size);
 	entries_read(copy, size);
 	exceptions_read(copy, size);
+	preview_read(copy, size);
 	len = wire_indicator_read(copy, size, &n);
 	if (len > 0)
 		indicator_check(&n);

@@ -76,8 +76,8 @@ class CommandLine(unittest.TestCase):
         self.want(USAGE, "token", "create", "x")
         self.want(USAGE, "allow", "192.0.2.1")
         for word in ("status", "why", "block", "unblock", "allow", "pause", "resume", "monitor",
-                     "held", "list", "denials", "protect", "audit", "sync", "check", "token",
-                     "thehive"):
+                     "held", "list", "denials", "protect", "audit", "sync", "check", "token", "preview",
+                     "thehive", "top"):
             self.assertIn(f"usage: stanch {word}", self.want(DONE, word, "--help"))
             self.assertIn(f"\n  {word} ", self.want(DONE, "help"))
 
@@ -165,6 +165,14 @@ class CommandLine(unittest.TestCase):
         self.assertNotIn("sync", actions)
         self.assertIn("intact", self.want(DONE, "audit", "--verify"))
         self.assertTrue(self.json(DONE, "audit", "--verify")["verify"]["intact"])
+
+    def test_preview(self):
+        self.want(USAGE, "preview")
+        self.assertIn("no data plane is connected", self.want(UNAVAILABLE, "preview", "203.0.113.0/24"))
+        self.assertIn("addresses only", self.want(REFUSED, "preview", "evil.example"))
+        self.assertIn("error", self.json(UNAVAILABLE, "preview", "tcp/[2001:db8::1]:443"))
+        self.want(REFUSED, "preview", "203.0.113.1/24")
+        self.want(UNAVAILABLE, "top")
 
     def test_local(self):
         token = self.json(DONE, "token", "create", "x", "--role", "viewer", "--for", "90d")

@@ -21,9 +21,10 @@ static struct fake {
 	struct list list, marked;
 	struct list_state live;
 	bool syncing;
-	unsigned hellos, batches, syncs, refused, exceptions, pauses; // messages of each kind
+	unsigned hellos, batches, syncs, refused, exceptions, pauses,
+		previews; // messages of each kind
 	uint32_t code; // of the next batch
-	uint32_t code_exceptions, code_pause, code_begin; // of all of that type
+	uint32_t code_exceptions, code_pause, code_begin, code_preview; // of all of that type
 	uint32_t n_exceptions; // of the set under way, of all its messages
 	unsigned more, sets; // messages that were not the last; whole sets
 	bool mute; // a HELLO is not answered
@@ -157,6 +158,20 @@ static void fake_status(const struct wire_header *to)
 	assert_int_equal(send(fake.fd, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
 }
 
+static void fake_preview(const struct wire_header *to)
+{
+	const struct wire_preview_answer m = {
+		.header = {WIRE_PREVIEW_ANSWER, WIRE_VERSION, sizeof(m), to->seq},
+		.samples = fake.count,
+	};
+
+	fake.previews++;
+	if (fake.code_preview)
+		fake_answer(to, fake.code_preview);
+	else if (fake.count)
+		assert_int_equal(send(fake.fd, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
+}
+
 // Records of the audit whose action begins so, as another connection sees them: committed ones.
 static int64_t committed(const char *action)
 {
@@ -202,6 +217,9 @@ static void fake_take(const struct wire_header *h, size_t len)
 		break;
 	case WIRE_STATUS_GET:
 		fake_status(h);
+		break;
+	case WIRE_PREVIEW:
+		fake_preview(h);
 		break;
 	case WIRE_BREAKGLASS_ACK:
 		fake.acks++;

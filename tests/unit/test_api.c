@@ -94,6 +94,40 @@ static int fake_lookup(
 	return 0;
 }
 
+static struct wire_preview_answer preview_head;
+static struct wire_preview_end preview_ends[2];
+static struct indicator preview_asked; // kind 0: everything
+static int preview_error;
+static bool preview_silent;
+
+static int fake_preview(
+	void *ctx,
+	const struct indicator *indicator,
+	uint32_t ends,
+	void (*cb)(void *, const struct wire_preview_answer *, size_t),
+	void *cb_ctx
+)
+{
+	static struct {
+		struct wire_preview_answer head;
+		struct wire_preview_end ends[2];
+	} message;
+	(void)ctx;
+	preview_asked = indicator ? *indicator : (struct indicator){0};
+	if (preview_error)
+		return preview_error;
+	message.head = preview_head;
+	memcpy(message.ends, preview_ends, sizeof(preview_ends));
+	message.head.n = message.head.n < ends ? message.head.n : ends;
+	if (preview_silent)
+		cb(cb_ctx, NULL, 0);
+	else
+		cb(cb_ctx,
+		   &message.head,
+		   sizeof(message.head) + message.head.n * sizeof(message.ends[0]));
+	return 0;
+}
+
 static int fake_sync(void *ctx, bool force)
 {
 	(void)ctx;
@@ -107,6 +141,7 @@ static const struct api_dataplane fake = {
 	.applied = fake_applied,
 	.equal = fake_equal,
 	.lookup = fake_lookup,
+	.preview = fake_preview,
 	.sync = fake_sync,
 	.status = fake_status,
 	.restarts = fake_restarts,
@@ -148,6 +183,9 @@ static int setup(void **state)
 	assert_int_equal(api_create(&control, &control.api), 0);
 	follows = true;
 	lookup_present = true;
+	preview_head = (struct wire_preview_answer){.rate = 64, .last_age_ms = UINT64_MAX};
+	preview_error = 0;
+	preview_silent = false;
 	syncs = 0;
 	api_dataplane_set(control.api, &fake);
 	return 0;
@@ -324,6 +362,106 @@ static void test_block_behind(void **state)
 	json_decref(json);
 }
 
+static void range_check(json_t *amount, const char *key, int estimate, int low, int high)
+{
+	json_t *range = json_object_get(amount, key);
+	assert_int_equal(json_integer_value(json_object_get(range, "estimate")), estimate);
+	assert_int_equal(json_integer_value(json_object_get(range, "low")), low);
+	assert_int_equal(json_integer_value(json_object_get(range, "high")), high);
+}
+
+// 100 of 1,000 samples: bounds as in any table of Poisson's (81.4 and 121.6 of 100).
+static void test_preview(void **state)
+{
+	(void)state;
+	preview_head = (struct wire_preview_answer){
+		.rate = 64,
+		.window_ms = 60000,
+		.all_samples = 1000,
+		.all_bytes = 100000,
+		.samples = 130,
+		.bytes = 13000,
+		.squares = 1300000,
+		.inward = 40,
+		.denied = 20,
+		.denied_bytes = 2000,
+		.spared = 10,
+		.spared_bytes = 1000,
+		.ends = 7,
+		.n = 2,
+	};
+	preview_ends[0] = (struct wire_preview_end
+	){.addr = {203, 0, 113, 7}, .family = 4, .samples = 100, .bytes = 5};
+	preview_ends[1] = (struct wire_preview_end
+	){.addr = {0x20, 1, [15] = 1}, .family = 6, .proto = 6, .port = 443, .samples = 9};
+	json_t *json = ask_json(200, "GET", "/v1/preview?indicator=203.0.113.0%2f24", NULL);
+	assert_int_equal(preview_asked.prefix_len, 24);
+	json_t *cut = json_object_get(json, "cut");
+	range_check(cut, "packets", 6400, 5207, 7785);
+	range_check(cut, "bytes", 640000, 496979, 783021);
+	json_t *share = json_object_get(cut, "share");
+	assert_true(json_real_value(json_object_get(share, "estimate")) == 0.1);
+	range_check(json_object_get(json, "seen"), "packets", 130 * 64, 6951, 9880);
+	assert_int_equal(json_integer_value(json_object_get(json, "denied_packets")), 20 * 64);
+	assert_int_equal(json_integer_value(json_object_get(json, "spared_packets")), 10 * 64);
+	assert_int_equal(json_integer_value(json_object_get(json, "remote_ends")), 7);
+	assert_string_equal(
+		json_string_value(json_object_get(json, "summary")),
+		"a block of 203.0.113.0/24 would have cut about 6400 packets (5207 to 7785) of "
+		"about 64000 in the last 60 s"
+	);
+	json_t *end = json_array_get(json_object_get(json, "top"), 1);
+	assert_string_equal(json_string_value(json_object_get(end, "address")), "2001::1");
+	assert_string_equal(json_string_value(json_object_get(end, "protocol")), "tcp");
+	assert_int_equal(json_integer_value(json_object_get(end, "port")), 443);
+	json_decref(json);
+	// What was lost may have been of it: the upper bound is wider, the estimate as before.
+	preview_head.lost = 50;
+	json = ask_json(200, "GET", "/v1/preview?ends=0", NULL);
+	assert_int_equal(preview_asked.kind, 0);
+	range_check(json_object_get(json, "cut"), "packets", 6400, 5207, 11266);
+	assert_int_equal(json_array_size(json_object_get(json, "top")), 0);
+	json_decref(json);
+}
+
+// Nothing seen is told as that, with how much it could be all the same.
+static void test_preview_of_nothing(void **state)
+{
+	(void)state;
+	json_t *json = ask_json(200, "GET", "/v1/preview?indicator=203.0.113.7", NULL);
+	assert_non_null(strstr(
+		json_string_value(json_object_get(json, "summary")), "nothing has been sampled"
+	));
+	assert_true(json_is_null(json_object_get(json_object_get(json, "cut"), "share")));
+	json_decref(json);
+	preview_head.all_samples = 100;
+	preview_head.all_bytes = 10000;
+	json = ask_json(200, "GET", "/v1/preview?indicator=203.0.113.7", NULL);
+	range_check(json_object_get(json, "cut"), "packets", 0, 0, 235);
+	range_check(json_object_get(json, "cut"), "bytes", 0, 0, 23476);
+	assert_true(json_is_null(json_object_get(json, "last")));
+	json_decref(json);
+}
+
+static void test_preview_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(NULL, "GET", "/v1/preview?indicator=evil.example", NULL), 422);
+	assert_int_equal(ask(NULL, "GET", "/v1/preview?indicator=203.0.113.1%2f24", NULL), 400);
+	assert_int_equal(ask(NULL, "GET", "/v1/preview?ends=x", NULL), 400);
+	preview_silent = true;
+	assert_int_equal(ask(NULL, "GET", "/v1/preview?indicator=203.0.113.7", NULL), 503);
+	preview_silent = false;
+	preview_error = -ENOTCONN;
+	assert_int_equal(ask(NULL, "GET", "/v1/preview?indicator=203.0.113.7", NULL), 503);
+	assert_non_null(strstr(answer, "no data plane is connected"));
+	preview_error = -EBUSY;
+	assert_int_equal(ask(NULL, "GET", "/v1/preview", NULL), 429);
+	preview_error = 0;
+	preview_head.denied = 1; // of no samples
+	assert_int_equal(ask(NULL, "GET", "/v1/preview", NULL), 503);
+}
+
 static void test_others_hold(void **state)
 {
 	(void)state;
@@ -494,6 +632,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unblock_force, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_preview, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_preview_of_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_preview_refused, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

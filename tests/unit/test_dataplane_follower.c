@@ -514,6 +514,60 @@ static void test_nearly_full(void **state)
 	assert_int_equal(committed("alarm.end"), 1);
 }
 
+static unsigned told, told_none;
+static uint64_t told_samples;
+
+static void previewed(void *ctx, const struct wire_preview_answer *m, size_t len)
+{
+	(void)ctx;
+	(void)len;
+	told++;
+	told_none += m == NULL;
+	told_samples = m ? m->samples : 0;
+}
+
+static int preview(const char *text)
+{
+	struct indicator_error error;
+	struct indicator n;
+
+	assert_int_equal(indicator_parse(text, strlen(text), &n, &error), 0);
+	return dataplane_preview(d, &n, 10, previewed, NULL);
+}
+
+// Whoever asks is told: an answer, a refusal, or that the other end is gone.
+static void test_preview(void **state)
+{
+	(void)state;
+	told = told_none = 0;
+	assert_int_equal(preview("203.0.113.7"), -ENOTCONN);
+	equal_becomes();
+	assert_int_equal(preview("evil.example"), -EINVAL);
+	fake.count = 5;
+	assert_int_equal(preview("203.0.113.0/24"), 0);
+	until_at_least(&told, 1);
+	assert_int_equal(told_samples, 5);
+	fake.code_preview = WIRE_DENIED;
+	assert_int_equal(dataplane_preview(d, NULL, 10, previewed, NULL), 0);
+	until_at_least(&told, 2);
+	assert_int_equal(told_none, 1);
+	// Eight at a time; the connection's end tells them all.
+	fake.code_preview = WIRE_OK;
+	fake.count = 0;
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(preview("203.0.113.7"), 0);
+	assert_int_equal(preview("203.0.113.7"), -EBUSY);
+	until_at_least(&fake.previews, 10);
+	fake_close();
+	until_at_least(&told, 10);
+	assert_int_equal(told_none, 9);
+	equal_becomes();
+	fake.count = 6;
+	assert_int_equal(preview("203.0.113.7"), 0);
+	until_at_least(&told, 11);
+	assert_int_equal(told_samples, 6);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -533,6 +587,7 @@ int main(void)
 		TEST(test_breakglass),
 		TEST(test_restarts),
 		TEST(test_nearly_full),
+		TEST(test_preview),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

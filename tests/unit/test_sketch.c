@@ -18,12 +18,30 @@ static struct sketch_sample sample(uint32_t host)
 	return s;
 }
 
-static struct sketch_sum sum(struct sketch *s, struct sketch_ask ask)
+static void cell_sum(void *ctx, const struct sketch_cell *c)
 {
-	struct sketch_sum r;
+	struct sketch_cell *sum = ctx;
 
-	sketch_sum(s, &ask, &r);
+	sum->samples += c->samples;
+	sum->bytes += c->bytes;
+	sum->squares += c->squares;
+	sum->last_ms = c->last_ms;
+}
+
+static struct sketch_cell sum(struct sketch *s, struct sketch_ask ask)
+{
+	struct sketch_cell r = {0};
+
+	sketch_each(s, &ask, cell_sum, &r);
 	return r;
+}
+
+static struct sketch_window window(const struct sketch *s, int64_t now_ms)
+{
+	struct sketch_window w;
+
+	sketch_window(s, now_ms, &w);
+	return w;
 }
 
 static struct sketch_ask host(uint8_t last)
@@ -80,6 +98,7 @@ static void sums_by_prefix_and_port(void **state)
 	struct sketch_ask ask = host(7);
 	struct sketch *s;
 	struct sketch_sample one = sample(7);
+	struct sketch_cell all = {0};
 
 	(void)state;
 	assert_int_equal(sketch_create(1, 2, &s), 0);
@@ -88,11 +107,13 @@ static void sums_by_prefix_and_port(void **state)
 	one.inward = true;
 	sketch_add(s, 0, &one);
 	assert_int_equal(sketch_drain(s, NOW), 4);
-	assert_int_equal(sum(s, ask).packets, 4 * SKETCH_RATE);
-	assert_int_equal(sum(s, ask).bytes, 400 * SKETCH_RATE);
-	assert_int_equal(sum(s, ask).inward, SKETCH_RATE);
-	assert_int_equal(sum(s, ask).first_ms, NOW);
-	assert_int_equal(sum(s, host(6)).packets, 0);
+	assert_int_equal(sum(s, ask).samples, 4);
+	assert_int_equal(sum(s, ask).bytes, 400);
+	assert_int_equal(sum(s, ask).squares, 40000);
+	assert_int_equal(sum(s, ask).last_ms, NOW);
+	assert_int_equal(sum(s, host(6)).samples, 0);
+	sketch_each(s, NULL, cell_sum, &all);
+	assert_int_equal(all.samples, 4);
 	ask.prefix_len = 31;
 	assert_int_equal(sum(s, ask).samples, 4);
 	ask.addr[3] = 8;
@@ -131,16 +152,24 @@ static void ages_out(void **state)
 
 	(void)state;
 	assert_int_equal(sketch_create(1, 4, &s), 0);
+	assert_int_equal(window(s, NOW).ms, 0);
 	sketch_add(s, 0, &one);
 	sketch_drain(s, NOW);
+	assert_int_equal(window(s, NOW + 1000).ms, 1000);
+	assert_int_equal(window(s, NOW + 1000).samples, 1);
+	assert_int_equal(window(s, NOW + 1000).bytes, 100);
 	sketch_drain(s, NOW + SKETCH_PERIOD_MS);
 	assert_int_equal(sum(s, host(7)).samples, 1);
+	assert_int_equal(window(s, NOW + SKETCH_PERIOD_MS).ms, SKETCH_PERIOD_MS);
 	sketch_drain(s, NOW + 2 * SKETCH_PERIOD_MS);
 	assert_int_equal(sum(s, host(7)).samples, 0);
+	assert_int_equal(window(s, NOW + 2 * SKETCH_PERIOD_MS).ms, SKETCH_PERIOD_MS);
+	assert_int_equal(window(s, NOW + 2 * SKETCH_PERIOD_MS).samples, 0);
 	sketch_add(s, 0, &one);
 	sketch_drain(s, NOW + 3 * SKETCH_PERIOD_MS);
 	sketch_drain(s, NOW + 9 * SKETCH_PERIOD_MS);
 	assert_int_equal(sum(s, host(7)).samples, 0);
+	assert_int_equal(window(s, NOW + 9 * SKETCH_PERIOD_MS).ms, 0);
 	sketch_free(s);
 }
 
@@ -164,11 +193,15 @@ static void bounded(void **state)
 	}
 	sketch_drain(s, NOW);
 	assert_int_equal(sum(s, host(7)).samples, 65536 - 256);
-	assert_true(sketch_lost(s) > 50000);
-	assert_int_equal(sum(s, all).samples + sketch_lost(s), added);
+	assert_true(window(s, NOW).lost > 50000);
+	assert_int_equal(sum(s, all).samples + window(s, NOW).lost, added);
+	assert_int_equal(window(s, NOW).samples, added);
+	// A full ring: what was lost there counts among all samples too.
 	for (int i = 0; i < 5000; i++)
 		sketch_add(s, 0, &heavy);
 	assert_int_equal(sketch_drain(s, NOW), 2048);
+	assert_int_equal(sum(s, all).samples + window(s, NOW).lost, added + 5000);
+	assert_int_equal(window(s, NOW).samples, added + 5000);
 	sketch_free(s);
 }
 

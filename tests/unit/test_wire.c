@@ -153,6 +153,50 @@ static void test_header(void **state)
 	assert_int_equal(wire_fixed_size(WIRE_BREAKGLASS), sizeof(struct wire_breakglass));
 }
 
+// A question for a preview and the records of its answer.
+static void test_preview(void **state)
+{
+	struct {
+		struct wire_preview_answer head;
+		struct wire_preview_end ends[2];
+	} a = {
+		.head.n = 2,
+		.ends = {{.family = 4, .addr = {192, 0, 2, 1}}, {.family = 6, .addr = {[15] = 1}}},
+	};
+	struct indicator n = entry_of("tcp/203.0.113.7:443").indicator, back;
+	struct wire_preview_end end;
+	struct wire_preview m = {.ends = WIRE_PREVIEW_ENDS_MAX};
+	bool all;
+
+	(void)state;
+	assert_int_equal(
+		wire_indicator_write(&m.indicator, sizeof(m.indicator), &n), sizeof(m.indicator)
+	);
+	assert_int_equal(wire_preview_read(&m, sizeof(m), &all, &back), 0);
+	assert_false(all);
+	assert_true(indicator_equal(&n, &back));
+	assert_int_equal(wire_preview_read(&m, sizeof(m) - 1, &all, &back), -EBADMSG);
+	m.all = 1;
+	assert_int_equal(wire_preview_read(&m, sizeof(m), &all, &back), -EBADMSG);
+	m.indicator = (struct wire_indicator){0};
+	assert_int_equal(wire_preview_read(&m, sizeof(m), &all, &back), 0);
+	assert_true(all);
+	m.ends++;
+	assert_int_equal(wire_preview_read(&m, sizeof(m), &all, &back), -EBADMSG);
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 0, &end), 0);
+	assert_memory_equal(&end, &a.ends[0], sizeof(end));
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 1, &end), 0);
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 2, &end), -EBADMSG);
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a) - 1, 0, &end), -EBADMSG);
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a.head) - 1, 0, &end), -EBADMSG);
+	a.ends[0].addr[4] = 1;
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 0, &end), -EBADMSG);
+	a.ends[1].family = 5;
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 1, &end), -EBADMSG);
+	a.head.n = UINT32_MAX;
+	assert_int_equal(wire_preview_end_read(&a, sizeof(a), 1, &end), -EBADMSG);
+}
+
 static void test_state(void **state)
 {
 	const struct list_state s = {
@@ -179,6 +223,7 @@ int main(void)
 		cmocka_unit_test(test_changed_octets),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_preview),
 		cmocka_unit_test(test_state),
 	};
 
