@@ -726,21 +726,23 @@ const void *dataplane_status(const struct dataplane *d, size_t *ret_len)
 	return d->status;
 }
 
+// What stands in `out`, beside the changes. Where the link breaks, all that wait are told.
+static int ask(struct dataplane *d, uint16_t type, size_t len, const struct lookup_asker *asker)
+{
+	int rc = dataplane_connected(d) ? lookups_add(&d->lookups, d->seq + 1, asker) : -ENOTCONN;
+
+	if (rc == 0)
+		send_out(d, type, len, false);
+	return rc;
+}
+
 int dataplane_lookup(struct dataplane *d, const struct indicator *n, lookup_cb cb, void *ctx)
 {
 	const struct lookup_asker asker = {.lookup = cb, .ctx = ctx};
 	size_t head = offsetof(struct wire_lookup, indicator);
-	int len, rc;
+	int len = wire_indicator_write(d->out + head, sizeof(d->out) - head, n);
 
-	if (!dataplane_connected(d))
-		return -ENOTCONN;
-	rc = lookups_add(&d->lookups, d->seq + 1, &asker);
-	if (rc < 0)
-		return rc;
-	len = wire_indicator_write(d->out + head, sizeof(d->out) - head, n);
-	// Where it breaks, all that wait are told.
-	send_out(d, WIRE_LOOKUP, head + (size_t)len, false);
-	return 0;
+	return ask(d, WIRE_LOOKUP, head + (size_t)len, &asker);
 }
 
 int dataplane_preview(
@@ -749,18 +751,11 @@ int dataplane_preview(
 {
 	const struct lookup_asker asker = {.preview = cb, .ctx = ctx};
 	struct wire_preview m = {.all = !n, .ends = ends};
-	int rc;
 
 	if (n && wire_indicator_write(&m.indicator, sizeof(m.indicator), n) < 0)
 		return -EINVAL;
-	if (!dataplane_connected(d))
-		return -ENOTCONN;
-	rc = lookups_add(&d->lookups, d->seq + 1, &asker);
-	if (rc < 0)
-		return rc;
 	memcpy(d->out, &m, sizeof(m));
-	send_out(d, WIRE_PREVIEW, sizeof(m), false);
-	return 0;
+	return ask(d, WIRE_PREVIEW, sizeof(m), &asker);
 }
 
 int dataplane_sync(struct dataplane *d, bool force)
