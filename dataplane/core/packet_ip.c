@@ -29,6 +29,11 @@
 #define ICMP_LEN 8
 #define ICMPV6_LEN 4
 #define IP_OCTETS_MAX 65535 // of a reassembled packet
+// Of what is fragmented: a first fragment has all headers that count in so many octets, and no
+// later one begins below. Otherwise a later one could put another inner destination over the one
+// that was judged, where the receiver takes the last. No path has an MTU that calls for fragments
+// as small.
+#define FRAGMENT_HEAD 128
 
 enum protocol {
 	PROTO_HOP_BY_HOP = 0,
@@ -332,6 +337,8 @@ enum reason l4_walk(struct walk *w)
 	struct packet_layer *l = w->layer;
 	uint8_t proto = w->proto;
 
+	if (w->partial && w->at + 4 - w->fragment > FRAGMENT_HEAD) // addresses, and ports
+		return REASON_FRAGMENT_TUNNEL;
 	l->proto = proto;
 	l->l4 = (uint16_t)w->at;
 	l->l4_len = (uint16_t)(w->end - w->at);
@@ -359,6 +366,36 @@ enum reason l4_walk(struct walk *w)
 static bool fragment_fits(const struct walk *w, uint32_t offset)
 {
 	return 8 * offset + (w->end - w->at) <= IP_OCTETS_MAX;
+}
+
+// The outermost one reaches farthest.
+static void fragment_first(struct walk *w)
+{
+	w->layer->flags |= PACKET_FRAGMENT_FIRST;
+	if (!w->partial)
+		w->fragment = w->at;
+	w->partial = true;
+}
+
+// Of IPv4, whose fragments all have the protocol that the first has.
+static bool may_carry(uint8_t proto)
+{
+	switch (proto) {
+	case PROTO_IPV4:
+	case PROTO_UDP:
+	case PROTO_IPV6:
+	case PROTO_GRE:
+	case PROTO_AH:
+	case PROTO_MINIMAL:
+	case PROTO_IPIP:
+	case PROTO_ETHERIP:
+	case PROTO_MPLS:
+	case PROTO_ETHERNET:
+	case PROTO_NSH:
+		return true;
+	default:
+		return false;
+	}
 }
 
 // --- IPv4
@@ -444,14 +481,14 @@ enum reason ipv4_walk(struct walk *w)
 	offset = be16(h + 6) & 0x1fff;
 	if (!fragment_fits(w, offset))
 		return REASON_BAD_IPV4_HEADER;
-	if (offset) {
+	if (offset)
 		l->flags |= PACKET_FRAGMENT_LATER;
-	} else if (h[6] & 0x20) {
-		l->flags |= PACKET_FRAGMENT_FIRST;
-		w->partial = true;
-	}
+	else if (h[6] & 0x20)
+		fragment_first(w);
 	if (offset == 1 && h[9] == PROTO_TCP)
 		return REASON_FRAGMENT_TCP_OFFSET_1;
+	if (offset && 8 * offset < FRAGMENT_HEAD && may_carry(h[9]))
+		return REASON_FRAGMENT_TUNNEL;
 	return l4_walk(w);
 }
 
@@ -497,9 +534,11 @@ static enum reason fragment_walk(struct walk *w, const uint8_t *h, bool *ret_don
 		*ret_done = true;
 		if (offset == 1 && h[0] == PROTO_TCP)
 			return REASON_FRAGMENT_TCP_OFFSET_1;
+		// Whatever it says comes next: only the first one's counts (RFC 8200, 4.5).
+		if (8 * offset < FRAGMENT_HEAD)
+			return REASON_FRAGMENT_TUNNEL;
 	} else if (more) {
-		l->flags |= PACKET_FRAGMENT_FIRST;
-		w->partial = true;
+		fragment_first(w);
 	}
 	// Neither: an atomic fragment (RFC 6946), as good as whole.
 	return REASON_NO_ENTRY;

@@ -43,6 +43,7 @@ struct walk {
 	uint32_t at; // of the header to be read next
 	uint32_t end; // of what is inside the headers so far; may be beyond len
 	uint32_t frame; // of the innermost Ethernet header
+	uint32_t fragment; // where the outermost first fragment's octets begin, if `partial`
 	enum step next;
 	uint16_t type; // for STEP_ETHERTYPE
 	uint8_t proto; // for STEP_L4

@@ -29,6 +29,7 @@ ODD = {
     "802.1ad_QinQ": {"LINK_PROTOCOL": 2},  # ARP
     "frag-eth-vlan-ip-tcp-syn": {"FRAGMENT_FIRST_SHORT": 1, "FRAGMENT_TCP_OFFSET_1": 1},
     "frag-ip-tcp-syn": {"FRAGMENT_FIRST_SHORT": 1, "FRAGMENT_TCP_OFFSET_1": 1},
+    "defrag-af-confusion-spray-h8": {"FRAGMENT_TUNNEL": 4096},  # made to confuse who puts them together
     "wrong-version-ipv4-ipv6": {"BAD_IP_VERSION": 1},  # inside a tunnel
     "wrong-version-ipv6-ipv6": {"BAD_IP_VERSION": 1},
     "toobig": {"LINK_PROTOCOL": 3},  # neighbour discovery of the hosts

@@ -87,12 +87,12 @@ static void test_fragments(void **state)
 
 	(void)state;
 	assert_int_equal(p.layers[0].flags, PACKET_PORTS | PACKET_FRAGMENT_FIRST);
-	p = parse("eth / ip 10.0.0.1>203.0.113.7 off=9 mf proto=17 / data 8");
+	p = parse("eth / ip 10.0.0.1>203.0.113.7 off=16 mf proto=17 / data 8");
 	assert_int_equal(p.reason, REASON_NO_ENTRY);
 	assert_int_equal(p.layers[0].flags, PACKET_FRAGMENT_LATER);
 	assert_int_equal(p.layers[0].proto, IPPROTO_UDP);
 	assert_int_equal(p.layers[0].dport, 0);
-	p = parse("eth / ip6 fd00::1>fd00::2 / frag off=9 next=6 / data 8");
+	p = parse("eth / ip6 fd00::1>fd00::2 / frag off=16 next=6 / data 8");
 	assert_int_equal(p.layers[0].flags, PACKET_FRAGMENT_LATER);
 	assert_int_equal(p.layers[0].proto, IPPROTO_TCP);
 	assert_int_equal(p.layers[0].l4, 14 + 48);
