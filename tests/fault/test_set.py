@@ -12,6 +12,7 @@ import unittest
 import lab
 import link_client as link
 from lab import WORLD
+from thehive_client import TheHive
 
 DENIED, FREE, ENDING = WORLD
 STORM = 54000
@@ -116,6 +117,92 @@ class Set(unittest.TestCase):
         self.assertEqual(second.code(link.SYNC_END, end), (link.OK, link.state(2, target)))
         self.assertTrue(self.lab.arrives(DENIED))
         self.assertIsNone(second.action(DENIED))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root for network namespaces")
+class Overlap(unittest.TestCase):
+    """Two sources, an operator and a case, through the ledger to the wire: one ends, the other's stays."""
+
+    def setUp(self):
+        self.lab = lab.Lab()
+        self.addCleanup(self.lab.close)
+        self.lab.__enter__()
+        port = lab.free_port()
+        self.hive = TheHive(version=5, webhook_url=f"http://127.0.0.1:{port}/v1/hooks/thehive",
+                            custom_field="stanch-action:string", webhook_auth="bearer:word")
+        self.hive.__enter__()
+        self.addCleanup(self.hive.__exit__, None, None, None)
+        hive = {"url": self.hive.url, "key": self.hive.key, "hook": "word"}
+        self.lab.configure(self.lab.control_section(hive=hive, listen=f"127.0.0.1:{port}"))
+        self.lab.start_dataplane()
+        self.lab.start_control()
+        self.equal()
+        lab.wait_for(lambda: self.lab.arrives(FREE), "a packet crosses the wire", 15)
+
+    def equal(self):
+        lab.wait_for(lambda: (self.lab.stanch_json("status") or {}).get("dataplane", {}).get("equal"),
+                     "the data plane has the list", 30)
+
+    def case(self, address):
+        """A closed case that denies it."""
+        case = self.hive.case_create(f"Sends to {address}", field="enforce")
+        self.hive.observable_create(case, address)
+        self.hive.close(case)
+        lab.wait_for(lambda: self.of_case(address), "the case's claim", 20)
+        self.equal()
+        return case
+
+    def of_case(self, address):
+        """Live claims of cases on just this address."""
+        claims = (self.lab.stanch_json("why", address) or {}).get("claims", [])
+        return [c for c in claims if c["indicator"] == address and c["source"] == "thehive:soc"]
+
+    def reopen(self, case, address):
+        self.hive.reopen(case)
+        lab.wait_for(lambda: not self.of_case(address), "the case's claim ends", 20)
+        self.equal()
+
+    def operator(self, verb, what, code=0):
+        words = ["--reason", "a test"] if verb == "block" else []
+        done = self.lab.stanch(verb, what, *words)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.equal()
+        return done.stdout + done.stderr
+
+    def test_the_same_address(self):
+        self.operator("block", DENIED)
+        case = self.case(DENIED)
+        self.assertFalse(self.lab.arrives(DENIED))
+        self.reopen(case, DENIED)
+        self.assertFalse(self.lab.arrives(DENIED))
+        self.operator("unblock", DENIED)
+        self.assertTrue(self.lab.arrives(DENIED))
+        # The other way round: the operator's ends first, and the answer names who holds it.
+        case = self.case(DENIED)
+        self.operator("block", DENIED)
+        self.assertIn("soc", self.operator("unblock", DENIED, 1))
+        self.assertFalse(self.lab.arrives(DENIED))
+        self.reopen(case, DENIED)
+        self.assertTrue(self.lab.arrives(DENIED))
+
+    def test_a_network_and_an_address_in_it(self):
+        network = "203.0.113.0/28"
+        case = self.case(DENIED)
+        self.operator("block", network)
+        for address in (DENIED, FREE):
+            self.assertFalse(self.lab.arrives(address))
+        self.operator("unblock", network)
+        self.assertTrue(self.lab.arrives(FREE))
+        self.assertFalse(self.lab.arrives(DENIED))
+        # The address goes, the network stays.
+        self.operator("block", network)
+        self.reopen(case, DENIED)
+        for address in (DENIED, FREE):
+            self.assertFalse(self.lab.arrives(address))
+        self.assertTrue(self.lab.arrives(ENDING))
+        self.operator("unblock", network)
+        for address in (DENIED, FREE):
+            self.assertTrue(self.lab.arrives(address))
 
 
 if __name__ == "__main__":
