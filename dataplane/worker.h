@@ -25,7 +25,9 @@ struct worker_path { // one direction of a pair
 	enum direction direction;
 };
 
+#ifndef WORKER_BURST // a bench is built with another one
 #define WORKER_BURST 32
+#endif
 
 // A burst between its two steps. worker only
 struct worker_flight {

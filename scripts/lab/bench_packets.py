@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
-"""The benches of the worker's loop, on devices of DPDK that need no network card: fastpath, update."""
+"""The benches of the worker's loop, on devices of DPDK that need no network card: fastpath."""
 
 import os
 import re
@@ -11,16 +11,12 @@ import subprocess
 import tempfile
 import time
 
-from figures import HugePages, binary, eal, first, measure, progress, skipped, tell
+from figures import MILLION, SMALLER, HugePages, binary, eal, first, label, measure, progress, sized, skipped, tell
 
-MILLION = 1000000
-# For a look at whether every case still runs: so many times fewer entries, and shorter.
-SMALLER = int(os.environ.get("STANCH_BENCH_SMALLER", "1"))
 MACSWAP = "macswap by hand"
 
 
-def label(millions):
-    return f"{millions}M"
+SIZES = (1000, 100000, MILLION, 10 * MILLION)
 
 
 def against_macswap(got, part, case):
@@ -32,21 +28,39 @@ def against_macswap(got, part, case):
          extra_ns=float(got[f"{part}-extra"]))
 
 
-def fastpath():
-    for millions in (1, 10):
-        entries, big = millions * MILLION // SMALLER, millions > 1
-        progress(f"fastpath: realistic, {entries:,} entries")
-        got = measure("bench_fastpath", ["realistic", str(entries), "hot", *(["hash"] if big else [])],
-                      1200 if big else 64)
-        against_macswap(got, "hot", f"realistic-{label(millions)}")
-        if big:
+def realistic(entries):
+    """Hit rates 5 and 0 %, bursts of 32 and 64, 64 octets and IMIX."""
+    big = entries == 10 * MILLION
+    for burst, program in (("", "bench_fastpath"), ("-burst64", "bench_fastpath64")):
+        progress(f"fastpath: realistic, {entries:,} entries{burst}")
+        with_hash = big and not burst
+        got = measure(program, ["realistic", str(sized(entries)), "hot", "hot-hits0", "hot-imix", "hot-hits0-imix",
+                                *(["hash"] if with_hash else [])], 1200 if with_hash else 64)
+        for hits in ("", "-hits0"):
+            for length in ("", "-imix"):
+                against_macswap(got, f"hot{hits}{length}", f"realistic-{label(entries)}{hits}{burst}{length}")
+        if with_hash:
             hash_told(got)
-        progress(f"fastpath: random, {entries:,} entries")
-        got = measure("bench_fastpath", ["random", str(entries), "hot", "cold"], 900)
-        against_macswap(got, "hot", f"worst-{label(millions)}")
-        against_macswap(got, "cold", f"cold-{label(millions)}")
-        progress(f"fastpath: dpdk-testpmd, {entries:,} entries")
-        testpmd(f"testpmd-{label(millions)}", entries)
+
+
+def worst(entries):
+    progress(f"fastpath: random, {entries:,} entries")
+    got = measure("bench_fastpath", ["random", str(sized(entries)), "hot", "hot-hits0", "cold"], 900)
+    against_macswap(got, "hot", f"worst-{label(entries)}")
+    against_macswap(got, "hot-hits0", f"worst-{label(entries)}-hits0")
+    against_macswap(got, "cold", f"cold-{label(entries)}")
+
+
+def fastpath():
+    for entries in SIZES:
+        realistic(entries)
+        worst(entries)
+    for entries in SIZES:
+        testpmd(entries, CAPTURES)
+    testpmd(MILLION, CAPTURES, hits="-hits0")
+    testpmd(MILLION, CAPTURES, burst="-burst64")
+    testpmd(MILLION, CAPTURES, length="-imix")
+    testpmd(MILLION, NOTHING)
     progress("")
 
 
@@ -54,23 +68,23 @@ def hash_told(got):
     if "hash-ratio" not in got:
         skipped("fastpath", "rte-hash-10M", got.get("hash-skipped", got.get("skipped", "no figures")))
         return
-    tell("fastpath", "rte-hash-10M", float(got["hash-ours"]), "ns beyond macswap", "rte_hash as the lookup",
+    tell("fastpath", "rte-hash-10M", float(got["hash-ours"]), "ns above macswap", "rte_hash as the lookup",
          float(got["hash-peer"]), float(got["hash-ratio"]))
 
 
-# --- dpdk-testpmd and the worker in turns, on the same captures
+# --- dpdk-testpmd and the worker in turns on devices of the same kind
 
-TESTPMD_MBUFS = 262143
-TESTPMD_SECONDS = 4
+TESTPMD_SECONDS = 3 if SMALLER == 1 else 2
+CAPTURES = ("testpmd", "net_pcap", 262143)  # the same frames for both; case, driver, mbufs
+NOTHING = ("testpmd-null", "net_null", 8191)  # the worker's get their addresses besides
+FORWARDS = ("macswap", "io")
 
 
-def testpmd_rate(folder):
-    """Mpps that dpdk-testpmd receives and forwards with macswap: the median of its seconds."""
-    words = [*first(), "dpdk-testpmd", *eal(800)]
-    for i, name in enumerate(("inside", "outside")):
-        words.append(f"--vdev=net_pcap{i},rx_pcap={folder}/{name}.pcap,infinite_rx=1")
-    words += ["--", "--forward-mode=macswap", "--burst=32", "--nb-cores=1", "--stats-period=1",
-              f"--total-num-mbufs={TESTPMD_MBUFS}", "--mbcache=250"]
+def testpmd_rate(forward, device, mbufs, burst):
+    """Mpps that dpdk-testpmd receives and forwards: the median of its seconds."""
+    words = [*first(), "dpdk-testpmd", *eal(800), *(f"--vdev={text}" for text in device),
+             "--", f"--forward-mode={forward}", f"--burst={burst}", "--nb-cores=1", "--stats-period=1",
+             f"--total-num-mbufs={mbufs}", "--mbcache=250"]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True)
     rates, ports = [], []
@@ -92,63 +106,60 @@ def testpmd_rate(folder):
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-    if len(rates) < TESTPMD_SECONDS:
+    if len(rates) < TESTPMD_SECONDS or not all(rates[1:]):
         raise RuntimeError("dpdk-testpmd tells no rates")
     return statistics.median(rates[1:])  # the first is not a whole one
 
 
-def testpmd(case, entries, rounds=5):
-    if not shutil.which("dpdk-testpmd"):
-        skipped("fastpath", case, "dpdk-testpmd is missing: scripts/setup bench")
-        return
-    with HugePages(1700) as enough, tempfile.TemporaryDirectory(prefix="stanch-bench-") as folder:
-        if not enough:
-            skipped("fastpath", case, "1700 MiB of huge pages are not to be had")
-            return
-        ours = subprocess.Popen([*first(), binary("bench_fastpath"), *eal(800), "--", "realistic", str(entries),
-                                 f"pcap={folder}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=subprocess.DEVNULL, text=True)
-        try:
-            said = ours.stdout.readline().strip()
-            if said != "ready":
-                skipped("fastpath", case, said or "bench_fastpath ended")
-                return
-            figures = []
-            for _ in range(max(1, rounds // min(SMALLER, rounds))):
-                ours.stdin.write("go\n")
-                ours.stdin.flush()
-                rate = float(ours.stdout.readline().split()[1])
-                figures.append((rate, testpmd_rate(folder)))
-        except (RuntimeError, IndexError) as error:
+def testpmd_rounds(entries, kind, folder, variant, burst):
+    """[(ours, {forward mode: dpdk-testpmd's})], in turns; RuntimeError with why there are none."""
+    _, driver, mbufs = kind
+    if driver == "net_pcap":
+        word = f"pcap{variant}={folder}"
+        device = [f"net_pcap{i},rx_pcap={folder}/{name}.pcap,infinite_rx=1"
+                  for i, name in enumerate(("inside", "outside"))]
+    else:
+        word, device = f"turns{variant}", [f"net_null{i},size=64" for i in (0, 1)]
+    ours = subprocess.Popen([*first(), binary("bench_fastpath64" if burst else "bench_fastpath"), *eal(800), "--",
+                             "realistic", str(sized(entries)), word],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    figures = []
+    try:
+        said = ours.stdout.readline().strip()
+        if said != "ready":
+            raise RuntimeError(said or "bench_fastpath ended")
+        for number in range(6 if SMALLER == 1 else 2):
+            ours.stdin.write("go\n")
+            ours.stdin.flush()
+            rate = float(ours.stdout.readline().split()[1])
+            if number:  # the first is for the caches, as dpdk-testpmd's first second
+                figures.append((rate, {forward: testpmd_rate(forward, device, mbufs, 64 if burst else 32)
+                                       for forward in FORWARDS}))
+    except IndexError as error:
+        raise RuntimeError("bench_fastpath ended") from error
+    finally:
+        ours.stdin.close()
+        if ours.wait(30):
+            raise RuntimeError(ours.stdout.read().strip() or "bench_fastpath failed")
+    return figures
+
+
+def testpmd(entries, kind, hits="", burst="", length=""):
+    cases = {"macswap": f"{kind[0]}-{label(entries)}{hits}{burst}{length}",
+             "io": f"{kind[0]}-io-{label(entries)}{hits}{burst}{length}"}
+    progress(f"fastpath: {cases['macswap']}")
+    try:
+        if not shutil.which("dpdk-testpmd"):
+            raise RuntimeError("dpdk-testpmd is missing: scripts/setup bench")
+        with HugePages(1700) as enough, tempfile.TemporaryDirectory(prefix="stanch-bench-") as folder:
+            if not enough:
+                raise RuntimeError("1700 MiB of huge pages are not to be had")
+            figures = testpmd_rounds(entries, kind, folder, hits + length, burst)
+    except (RuntimeError, OSError) as error:
+        for case in cases.values():
             skipped("fastpath", case, str(error))
-            return
-        finally:
-            ours.stdin.close()
-            ours.wait(30)
-    tell("fastpath", case, statistics.median(x for x, _ in figures), "Mpps", "dpdk-testpmd macswap",
-         statistics.median(y for _, y in figures), statistics.median(x / y for x, y in figures))
-
-
-# --- changes
-
-def update():
-    for millions in (1, 10):
-        case = f"rate-kept-{label(millions)}"
-        progress(f"update: {case}")
-        got = measure("bench_update", ["rate", str(millions * MILLION // SMALLER)], 64)
-        if "ratio" not in got:
-            skipped("update", case, got.get("skipped", "no figures"))
-            continue
-        tell("update", case, float(got["with"]), "Mpps", "without changes", float(got["without"]),
-             float(got["ratio"]), mean_ratio=float(got["mean-ratio"]), changes_per_s=float(got["changes"]))
-    progress("update: effect")
-    with tempfile.TemporaryDirectory(prefix="stanch-bench-") as folder:
-        got = measure("bench_update", ["effect", str(MILLION // SMALLER), str(20000 // min(SMALLER, 100)),
-                                       folder], 64)
-    progress("")
-    if "p99" not in got:
-        skipped("update", "effect-p99", got.get("skipped", "no figures"))
         return
-    tell("update", "effect-p99", float(got["p99"]), "us", median=float(got["median"]),
-         add_median=float(got["add-median"]), remove_median=float(got["remove-median"]),
-         samples=int(got["samples"]))
+    for forward, case in cases.items():
+        tell("fastpath", case, statistics.median(ours for ours, _ in figures), "Mpps", f"dpdk-testpmd {forward}",
+             statistics.median(theirs[forward] for _, theirs in figures),
+             statistics.median(ours / theirs[forward] for ours, theirs in figures))

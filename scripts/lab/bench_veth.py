@@ -21,13 +21,13 @@ import subprocess
 import time
 
 import lab as labs
-from bench_packets import MILLION, SMALLER
-from figures import HugePages, binary, progress, skipped, tell
+from figures import MILLION, SMALLER, HugePages, binary, bpf_object, label, progress, sized, skipped, tell
 
 ROUNDS = 5 if SMALLER == 1 else 1
 WINDOW = 1.0  # seconds
 RATES = (100000, 400000, 1600000, 6400000) if SMALLER == 1 else (100000,)  # packets a second; the last is all it can
 DESTINATIONS = 1 << 18
+SIZES = (1000, 100000, MILLION)  # of the list
 HIT_PERCENT = 5
 
 
@@ -87,9 +87,8 @@ class Wire:
     """The lab with its sender and sink, and the peers made ready."""
 
     def __init__(self, lab, entries):
-        self.lab, self.entries, self.label = lab, entries, "1M"
-        self.object = lab.path("xdp.bpf.o")
-        self.list, self.others = hosts(entries), hosts(DESTINATIONS, skip=entries)
+        self.lab, self.entries, self.label = lab, sized(entries), label(entries)
+        self.list, self.others = hosts(self.entries), hosts(DESTINATIONS, skip=self.entries)
         self.before = set(threads_named("napi/"))
 
     def prepare(self):
@@ -98,9 +97,7 @@ class Wire:
         for name, addresses in (("list.bin", self.list), ("to.bin", drawn)):
             with open(self.lab.path(name), "wb") as f:
                 f.write(struct.pack(f">{len(addresses)}I", *addresses))
-        source = os.path.join(labs.ROOT, "tests", "bench", "xdp.bpf.c")
-        subprocess.run(["clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{os.uname().machine}-linux-gnu",
-                        "-c", source, "-o", self.object], check=True, capture_output=True)
+        self.object = bpf_object(self.lab.path("."))
         for space, device in (("gateway", "in0"), ("gateway", "out0"), ("outside", "eth0")):
             # With GRO veth has its NAPI without an XDP program too.
             self.lab.run(space, "ethtool", "-K", device, "gro", "on", check=True, capture_output=True)
@@ -204,7 +201,8 @@ class Ipset:
             if not shutil.which(tool):
                 raise RuntimeError(f"{tool} is missing: scripts/setup bench")
         with open(wire.lab.path("list.ipset"), "w", encoding="ascii") as f:
-            f.write(f"create s hash:ip family inet hashsize 262144 maxelem {2 * wire.entries}\n")
+            size = max(64, 1 << (wire.entries // 4).bit_length())
+            f.write(f"create s hash:ip family inet hashsize {size} maxelem {2 * wire.entries}\n")
             f.writelines(f"add s {text_of(address)}\n" for address in wire.list)
         self.run("ipset", "restore", "-f", wire.lab.path("list.ipset"))
 
@@ -372,22 +370,27 @@ def against_kernel(wire):
              offered=best["stanch"], peer_offered=best[case])
 
 
+def told(entries, names):
+    """The cases of one size; names: what is still to be told, for who tells that it cannot be."""
+    with HugePages(600) as enough, labs.Lab() as lab:
+        if not enough:
+            raise RuntimeError("600 MiB of huge pages are not to be had")
+        wire = Wire(lab, entries)
+        wire.prepare()
+        against_kernel(wire)
+        names[:] = ["afxdp"]
+        afxdp(wire)
+
+
 def veth():
-    entries = MILLION // SMALLER
     missing = [tool for tool in ("clang", "taskset", "chrt", "ethtool") if not shutil.which(tool)]
-    names = [*CASES, "afxdp"]
-    try:
-        if missing or (os.cpu_count() or 1) < 2:
-            raise RuntimeError(f"{missing[0]} is missing: scripts/setup bench" if missing else "needs two CPUs")
-        with HugePages(600) as enough, labs.Lab() as lab:
-            if not enough:
-                raise RuntimeError("600 MiB of huge pages are not to be had")
-            wire = Wire(lab, entries)
-            wire.prepare()
-            against_kernel(wire)
-            names = names[-1:]
-            afxdp(wire)
-    except (RuntimeError, OSError, subprocess.CalledProcessError, TimeoutError) as error:
-        for name in names:
-            skipped("veth", f"{name}-1M", str(error))
+    for entries in SIZES:
+        names = [*CASES, "afxdp"]
+        try:
+            if missing or (os.cpu_count() or 1) < 2:
+                raise RuntimeError(f"{missing[0]} is missing: scripts/setup bench" if missing else "needs two CPUs")
+            told(entries, names)
+        except (RuntimeError, OSError, subprocess.CalledProcessError, TimeoutError) as error:
+            for name in names:
+                skipped("veth", f"{name}-{label(entries)}", str(error))
     progress("")

@@ -5,6 +5,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,15 +15,85 @@ BUILD = os.environ.get("STANCH_BUILD", os.path.join(ROOT, "build"))
 AS_JSON = "--json" in sys.argv
 
 
+# For a look at whether every case still runs: so many times fewer entries, and shorter.
+SMALLER = int(os.environ.get("STANCH_BENCH_SMALLER", "1"))
+MILLION = 1000000
+
+# What is aimed at: of the ratio or of the value, at least or at most.
+GOALS = {
+    "fastpath": {
+        "realistic-1M": ("ratio", ">=", 0.75), "realistic-10M": ("ratio", ">=", 0.65),
+        "worst-1M": ("ratio", ">=", 0.60), "worst-10M": ("ratio", ">=", 0.42),
+        "cold-1M": ("ratio", ">=", 0.88), "cold-10M": ("ratio", ">=", 0.72), "rte-hash-10M": ("ratio", ">=", 4.5),
+        "testpmd-1M": ("ratio", ">=", 0.85), "testpmd-10M": ("ratio", ">=", 0.75)},
+    "lookup": {
+        "hosts-10M": ("ratio", ">=", 4.5), "mix4-1M": ("ratio", ">=", 8), "mix6-10M": ("ratio", ">=", 6),
+        "xdp-hash-10M": ("ratio", ">=", 65), "xdp-lpm-1M": ("ratio", ">=", 650),
+        "v4-over-v6-1M": ("value", ">=", 0.33)},
+    "veth": {
+        "nft-1M": ("ratio", ">", 1), "ipset-1M": ("ratio", ">", 1), "xdphash-1M": ("ratio", ">", 1),
+        "xdplpm-1M": ("ratio", ">", 1), "afxdp-1M": ("ratio", ">=", 0.90)},
+    "update": {
+        "rate-kept-1M": ("ratio", ">=", 0.98), "rate-kept-10M": ("ratio", ">=", 0.98),
+        "effect-p99": ("value", "<=", 100)},
+    "footprint": {
+        "bytes-v4-10M": ("value", "<=", 6.7), "rss-v4-10M": ("value", "<=", 16), "load-10M": ("value", "<=", 0.5),
+        "load-text-10M": ("value", "<=", 4)},
+}
+
+
+def sized(entries):
+    """So many entries, or as many as a short look is content with."""
+    return max(100, entries // SMALLER) if SMALLER > 1 else entries
+
+
+def label(entries):
+    return f"{entries // MILLION}M" if entries >= MILLION else f"{entries // 1000}k"
+
+
+def reached(goal, value, ratio):
+    of, how, aim = goal
+    figure = ratio if of == "ratio" else value
+    if figure is None:
+        return None
+    return figure > aim if how == ">" else figure >= aim if how == ">=" else figure <= aim
+
+
+def number(value, width):
+    """Of five significant digits or so, aligned."""
+    if value is None:
+        return " " * width
+    digits = 0 if abs(value) >= 10000 else 1 if abs(value) >= 1000 else 2 if abs(value) >= 100 else 3
+    return f"{value:{width},.{digits}f}"
+
+
+HEAD = f"{'bench':9} {'case':31} {'value':>12} {'unit':17} {'peer':31} {'of the peer':>12} {'ratio':>9}  goal"
+headed = False
+
+
+def line(text):
+    """One of the table, below its head."""
+    global headed
+    if not headed:
+        headed = True
+        print(HEAD, flush=True)
+    print(text.rstrip(), flush=True)
+
+
 def tell(bench, case, value, unit, peer=None, peer_value=None, ratio=None, **more):
     """One figure. ratio: our rate over the peer's, so that larger is better."""
+    goal = GOALS.get(bench, {}).get(case) if SMALLER == 1 else None
+    got = reached(goal, value, ratio) if goal else None
     if AS_JSON:
+        if goal:
+            more.update(goal=goal[2], reached=got)
         print(json.dumps({"bench": bench, "case": case, "value": value, "unit": unit,
                           "peer": peer, "peer_value": peer_value, "ratio": ratio, **more}), flush=True)
         return
-    against = f"  {peer} {peer_value:,.3f}, ratio {ratio:.2f}" if ratio is not None and peer else ""
-    against += "".join(f", {key} {figure:,.2f}" for key, figure in more.items())
-    print(f"{bench:9} {case:28} {value:>12,.3f} {unit}{against}", flush=True)
+    aim = f"{goal[1]} {goal[2]:g} {'reached' if got else 'not reached'}" if goal else ""
+    extra = ", ".join(f"{key} {figure:,.2f}" for key, figure in more.items())
+    line(f"{bench:9} {case:31} {number(value, 12)} {unit:17} {peer or '':31} {number(peer_value, 12)} "
+         f"{number(ratio, 9)}  {aim:20} {extra}")
 
 
 def skipped(bench, case, why):
@@ -30,7 +101,7 @@ def skipped(bench, case, why):
         print(json.dumps({"bench": bench, "case": case, "value": None, "unit": None, "peer": None,
                           "peer_value": None, "ratio": None, "skipped": why}), flush=True)
     else:
-        print(f"{bench:9} {case:28}      skipped: {why}", flush=True)
+        line(f"{bench:9} {case:31}      skipped: {why}")
 
 
 def progress(text):
@@ -82,6 +153,19 @@ def alone():
     return lock
 
 
+def bpf_object(folder):
+    """The programs of xdp.bpf.c, compiled into a folder; why not under an OSError."""
+    if not shutil.which("clang"):
+        raise OSError("clang is missing: scripts/setup bench")
+    out = os.path.join(folder, "xdp.bpf.o")
+    done = subprocess.run(["clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{os.uname().machine}-linux-gnu",
+                           "-c", os.path.join(ROOT, "tests", "bench", "xdp.bpf.c"), "-o", out],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"clang: {done.stderr.strip()[:200]}")
+    return out
+
+
 def binary(name):
     return os.path.join(BUILD, "tests", "bench", name)
 
@@ -91,15 +175,15 @@ def first():
     return ["nice", "-n", "-20"] if os.geteuid() == 0 else []
 
 
-def eal(memory):
+def eal(memory, lcores="0,1"):
     """Of a program that measures: a control thread and a worker."""
-    return ["-l", "0,1", "-m", str(memory), "--in-memory", "--no-pci", "--no-telemetry", "--log-level=error",
+    return ["-l", lcores, "-m", str(memory), "--in-memory", "--no-pci", "--no-telemetry", "--log-level=error",
             "--force-max-simd-bitwidth=512"]
 
 
-def measure(name, words, memory, seconds=240):
+def measure(name, words, memory, seconds=240, lcores="0,1"):
     """Run a program of tests/bench; its figures by name, or why there are none under "skipped"."""
-    if (os.cpu_count() or 1) < 2:
+    if "," in lcores and (os.cpu_count() or 1) < 2:
         return {"skipped": "needs two CPUs: one measures, one writes"}
     if not os.path.exists(binary(name)):
         return {"skipped": f"{name} is not built in build/"}
@@ -107,8 +191,8 @@ def measure(name, words, memory, seconds=240):
         if not enough:
             return {"skipped": f"{memory} MiB of huge pages are not to be had"}
         try:
-            done = subprocess.run([*first(), binary(name), *eal(memory), "--", *words], capture_output=True, text=True,
-                                  timeout=seconds)
+            done = subprocess.run([*first(), binary(name), *eal(memory, lcores), "--", *words],
+                                  capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired:
             return {"skipped": f"not within {seconds} s"}
     if done.returncode:

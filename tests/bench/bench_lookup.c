@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// The lookup alone, in ns an address, against what DPDK offers; scripts/bench runs it.
+// The lookup alone, in ns an address, against what DPDK and the kernel offer; scripts/bench runs
+// it.
 //
 //   bench_lookup [EAL options] -- SET ENTRIES HIT_PERCENT [PEER] [VARIANT]
 //
-//   SET: hosts4, mix4, clustered4, hosts6, mix6     PEER: hash, fib, none
+//   SET: hosts4, mix4, clustered4, hosts6, mix6
+//   PEER: none, hash, fib, lpm, acl, and with the object of xdp.bpf.c: xdp-hash=FILE, xdp-lpm=FILE
 //   VARIANT of our readers; without: the best that the processor can do
 //   HIT_PERCENT of the queries are denied; the others are anywhere in use (worst for caches)
 //
@@ -13,18 +15,14 @@
 // medians over the rounds. A round is a pass over a million queries in bursts, timed in chunks of
 // 2,048, of which the median counts: what else the machine does in between does not. Ours keeps
 // DEPTH bursts of 32 begun; the worker keeps one, and reads headers meanwhile. Both sides' answers
-// are compared.
+// are compared. Of a peer of XDP its twin's time is taken off: the same program without the lookup.
 
-#include "dataplane/core/match.h"
 #include "dataplane/pages.h"
+#include "tests/bench/lookup.h"
+#include "tests/bench/rounds.h"
 
-#include <rte_byteorder.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
-#include <rte_errno.h>
-#include <rte_fib.h>
-#include <rte_hash.h>
-#include <rte_hash_crc.h>
 #include <rte_malloc.h>
 
 #include <inttypes.h>
@@ -34,29 +32,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define QUERIES (1u << 20)
-#define CHUNK 2048
-#define BURST 32
 #define DEPTH 2
 #define ROUNDS 7
 #define PROTO_TCP 6
-
-struct bench {
-	uint8_t family;
-	bool mixed, clustered;
-	uint32_t n;
-	unsigned hit_percent;
-	struct match_key *keys;
-	struct match *match;
-	uint8_t *queries; // network byte order, one behind the other
-	size_t stride;
-	uint32_t *queries4; // host byte order, for peers that want it so
-	uint32_t *prefixes6; // where IPv6 is in use
-	bool used[129]; // lengths
-	struct rte_hash *hash;
-	struct rte_fib *fib;
-	unsigned fib_bytes;
-};
 
 static uint64_t state = 42;
 
@@ -93,39 +71,31 @@ static void put4(uint8_t addr[16], uint32_t a)
 	memcpy(addr, &a, 4);
 }
 
-static uint32_t get4(const uint8_t *addr)
-{
-	uint32_t a;
-
-	memcpy(&a, addr, 4);
-	return rte_be_to_cpu_32(a);
-}
-
-static void address_draw(const struct bench *b, uint8_t addr[16])
+static void address_draw(const struct lookup *l, uint8_t addr[16])
 {
 	uint64_t words[2], r = draw();
 
 	memset(addr, 0, 16);
-	if (b->family == 4) {
+	if (l->family == 4) {
 		put4(addr, unicast4());
 		return;
 	}
 	// A /32 in use, 16 bits of the site, and of one address in four a subnet.
-	words[0] = (uint64_t)b->prefixes6[r % 20000] << 32 | (r >> 40 << 16 & 0xffff0000);
+	words[0] = (uint64_t)l->prefixes6[r % 20000] << 32 | (r >> 40 << 16 & 0xffff0000);
 	words[0] |= draw() & 3 ? 0 : draw() & 0xffff;
 	words[0] = rte_cpu_to_be_64(words[0]);
 	words[1] = draw();
 	memcpy(addr, words, 16);
 }
 
-static unsigned length_draw(const struct bench *b)
+static unsigned length_draw(const struct lookup *l)
 {
 	uint32_t r = (uint32_t)(draw() % 1000);
 
-	if (!b->mixed || draw() % 10)
-		return b->family == 4 ? 32 : 128;
-	if (b->family == 6)
-		return r < 700 ? 64 : r < 750 ? 56 : r < 999 || b->n > 50000 ? 48 : 40;
+	if (!l->mixed || draw() % 10)
+		return l->family == 4 ? 32 : 128;
+	if (l->family == 6)
+		return r < 700 ? 64 : r < 750 ? 56 : r < 999 || l->n > 50000 ? 48 : 40;
 	return r < 900	  ? 24
 		: r < 950 ? 23
 		: r < 975 ? 22
@@ -145,13 +115,13 @@ static void mask(uint8_t addr[16], unsigned bits)
 		addr[bits / 8] &= (uint8_t)(0xff00 >> bits % 8);
 }
 
-static void key_draw(const struct bench *b, struct match_key *k)
+static void key_draw(const struct lookup *l, struct match_key *k)
 {
-	*k = (struct match_key){.family = b->family, .prefix_len = (uint8_t)length_draw(b)};
-	address_draw(b, k->addr);
-	if (b->clustered) {
+	*k = (struct match_key){.family = l->family, .prefix_len = (uint8_t)length_draw(l)};
+	address_draw(l, k->addr);
+	if (l->clustered) {
 		// Four to five hosts in each /24 of the list.
-		uint64_t net = (draw() % (b->n / 4 + 1)) * 0x9e3779b97f4a7c15;
+		uint64_t net = (draw() % (l->n / 4 + 1)) * 0x9e3779b97f4a7c15;
 		uint32_t octet = 1 + (uint32_t)(net >> 56) % 222;
 
 		octet += octet >= 127;
@@ -162,25 +132,25 @@ static void key_draw(const struct bench *b, struct match_key *k)
 }
 
 // As the set does it (dataplane/table.c).
-static size_t match_huge(const struct bench *b, bool now)
+static size_t match_huge(const struct lookup *l, bool now)
 {
 	struct match_part parts[MATCH_PARTS];
-	unsigned n = match_hot(b->match, parts);
+	unsigned n = match_hot(l->match, parts);
 
 	for (unsigned i = 0; i < n; i++)
 		pages_huge(parts[i].at, parts[i].size, now);
 	return parts[0].size;
 }
 
-static void match_make(struct bench *b, const uint8_t secret[16])
+static void match_make(struct lookup *l, const uint8_t secret[16])
 {
-	uint32_t capacity = 2 * b->n + 1024;
+	uint32_t capacity = 2 * l->n + 1024;
 	void *memory = pages_map(match_size(capacity));
 
 	if (!memory)
 		rte_exit(1, "no memory for the lookup structure\n");
-	b->match = match_init(memory, capacity, secret);
-	match_huge(b, false);
+	l->match = match_init(memory, capacity, secret);
+	match_huge(l, false);
 }
 
 // Octets of a mapping that memory stands behind.
@@ -197,255 +167,97 @@ static size_t resident(void *at, size_t size)
 	return n * page;
 }
 
-static void set_fill(struct bench *b)
+static void set_fill(struct lookup *l)
 {
 	static const uint8_t secret[16] = "bench's own key.";
 	double begun;
 	uint32_t rule;
 
-	match_make(b, secret);
-	b->keys = malloc(b->n * sizeof(*b->keys));
-	for (uint32_t i = 0; i < b->n;) {
-		key_draw(b, &b->keys[i]);
-		if (match_add(b->match, &b->keys[i], MATCH_ENFORCE, &rule) == 0)
-			b->used[b->keys[i++].prefix_len] = true;
+	match_make(l, secret);
+	l->keys = malloc(l->n * sizeof(*l->keys));
+	for (uint32_t i = 0; i < l->n;) {
+		key_draw(l, &l->keys[i]);
+		if (match_add(l->match, &l->keys[i], MATCH_ENFORCE, &rule) == 0)
+			l->used[l->keys[i++].prefix_len] = true;
 	}
 	// Once more, for the time alone.
-	pages_unmap(b->match, match_size(match_capacity(b->match)));
-	match_make(b, secret);
+	pages_unmap(l->match, match_size(match_capacity(l->match)));
+	match_make(l, secret);
 	begun = seconds();
-	for (uint32_t i = 0; i < b->n; i++) {
-		match_prefetch(b->match, &b->keys[i + 8 < b->n ? i + 8 : i]);
-		(void)match_add(b->match, &b->keys[i], MATCH_ENFORCE, &rule);
+	for (uint32_t i = 0; i < l->n; i++) {
+		match_prefetch(l->match, &l->keys[i + 8 < l->n ? i + 8 : i]);
+		(void)match_add(l->match, &l->keys[i], MATCH_ENFORCE, &rule);
 	}
 	printf("fill %.3f\n", seconds() - begun);
-	printf("hot %zu\n", match_huge(b, true));
-	printf("resident %zu\n", resident(b->match, match_size(match_capacity(b->match))));
+	printf("hot %zu\n", match_huge(l, true));
+	printf("resident %zu\n", resident(l->match, match_size(match_capacity(l->match))));
 }
 
-static bool denied(const struct bench *b, const uint8_t addr[16])
+static bool denied(const struct lookup *l, const uint8_t addr[16])
 {
 	struct match_hit hit;
 
-	match_lookup(b->match, b->family, addr, PROTO_TCP, 443, &hit);
+	match_lookup(l->match, l->family, addr, PROTO_TCP, 443, &hit);
 	return hit.actions;
 }
 
-static const uint8_t *query(const struct bench *b, uint32_t i)
+static void queries_make(struct lookup *l)
 {
-	return &b->queries[i * b->stride];
-}
-
-static void queries_make(struct bench *b)
-{
-	b->stride = b->family == 4 ? 4 : 16;
-	b->queries = rte_malloc(NULL, QUERIES * b->stride + 16, 64);
-	b->queries4 = rte_malloc(NULL, QUERIES * sizeof(*b->queries4), 64);
-	for (uint32_t i = 0; i < QUERIES; i++) {
+	l->stride = l->family == 4 ? 4 : 16;
+	l->queries = rte_malloc(NULL, LOOKUP_QUERIES * l->stride + 16, 64);
+	l->queries4 = rte_malloc(NULL, LOOKUP_QUERIES * sizeof(*l->queries4), 64);
+	for (uint32_t i = 0; i < LOOKUP_QUERIES; i++) {
 		uint8_t addr[16];
 
-		if (draw() % 100 < b->hit_percent) {
-			const struct match_key *k = &b->keys[draw() % b->n];
+		if (draw() % 100 < l->hit_percent) {
+			const struct match_key *k = &l->keys[draw() % l->n];
 			uint8_t other[16];
 
-			address_draw(b, addr);
+			address_draw(l, addr);
 			memcpy(other, addr, 16);
 			mask(other, k->prefix_len);
 			for (int o = 0; o < 16; o++)
 				addr[o] = (uint8_t)(addr[o] ^ other[o]) | k->addr[o];
 		} else {
 			for (int tries = 0; tries < 100; tries++) {
-				address_draw(b, addr);
-				if (!denied(b, addr))
+				address_draw(l, addr);
+				if (!denied(l, addr))
 					break;
 			}
 		}
-		b->queries4[i] = get4(addr);
-		memcpy(&b->queries[i * b->stride], addr, b->stride);
+		l->queries4[i] = lookup_get4(addr);
+		memcpy(&l->queries[i * l->stride], addr, l->stride);
 	}
 }
 
 // --- ours
 
-static uint64_t burst_finish(const struct bench *b, struct match_burst *burst)
+static uint64_t burst_finish(const struct lookup *l, struct match_burst *burst)
 {
-	match_end(b->match, burst);
+	match_end(l->match, burst);
 	return (uint64_t)__builtin_popcountll(burst->hits);
 }
 
-static uint64_t ours_run(const struct bench *b, uint32_t from, uint32_t n)
+static uint64_t ours_run(const struct lookup *l, uint32_t from, uint32_t n)
 {
 	static struct match_burst bursts[DEPTH + 1];
 	uint64_t hits = 0;
 	unsigned begun = 0, ended = 0;
 
-	for (uint32_t i = from; i < from + n; i += BURST) {
+	for (uint32_t i = from; i < from + n; i += LOOKUP_BURST) {
 		struct match_burst *burst = &bursts[begun++ % (DEPTH + 1)];
 
-		match_clear(b->match, burst);
-		for (unsigned k = 0; k < BURST; k++)
-			match_push(burst, b->family, query(b, i + k), PROTO_TCP, 443);
+		match_clear(l->match, burst);
+		for (unsigned k = 0; k < LOOKUP_BURST; k++)
+			match_push(burst, l->family, lookup_query(l, i + k), PROTO_TCP, 443);
 		if (begun > 1)
-			match_look(b->match, &bursts[(begun - 2) % (DEPTH + 1)]);
+			match_look(l->match, &bursts[(begun - 2) % (DEPTH + 1)]);
 		if (begun - ended > DEPTH)
-			hits += burst_finish(b, &bursts[ended++ % (DEPTH + 1)]);
-		match_begin(b->match, burst);
+			hits += burst_finish(l, &bursts[ended++ % (DEPTH + 1)]);
+		match_begin(l->match, burst);
 	}
 	while (ended < begun)
-		hits += burst_finish(b, &bursts[ended++ % (DEPTH + 1)]);
-	return hits;
-}
-
-// --- the peers
-
-struct peer_key { // of the hash of more than one length
-	uint8_t addr[16];
-	uint64_t length;
-};
-
-static uint32_t crc4(const void *key, uint32_t len, uint32_t seed)
-{
-	uint32_t a;
-
-	(void)len;
-	memcpy(&a, key, 4);
-	return rte_hash_crc_4byte(a, seed);
-}
-
-static uint32_t crc_words(const void *key, uint32_t len, uint32_t seed)
-{
-	const uint8_t *at = key;
-
-	for (; len; at += 8, len -= 8) {
-		uint64_t word;
-
-		memcpy(&word, at, 8);
-		seed = rte_hash_crc_8byte(word, seed);
-	}
-	return seed;
-}
-
-static size_t peer_key_size(const struct bench *b)
-{
-	return b->mixed ? sizeof(struct peer_key) : b->family == 4 ? 4 : 16;
-}
-
-static int hash_make(struct bench *b)
-{
-	struct rte_hash_parameters p = {
-		.name = "peer",
-		.entries = (uint32_t)((uint64_t)b->n * 11 / 10) + 1024,
-		.key_len = (uint32_t)peer_key_size(b),
-		.hash_func = peer_key_size(b) == 4 ? crc4 : crc_words,
-		.extra_flag
-		= RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
-	};
-
-	b->hash = rte_hash_create(&p);
-	if (!b->hash)
-		return -rte_errno;
-	for (uint32_t i = 0; i < b->n; i++) {
-		struct peer_key k = {.length = b->keys[i].prefix_len};
-
-		memcpy(k.addr, b->keys[i].addr, 16);
-		if (rte_hash_add_key_data(b->hash, &k, NULL) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static uint64_t hash_run_one(const struct bench *b, uint32_t from, uint32_t n)
-{
-	const void *keys[BURST];
-	void *data[BURST];
-	uint64_t hits = 0;
-
-	for (uint32_t i = from; i < from + n; i += BURST) {
-		uint64_t mask_of_hits = 0;
-
-		for (unsigned k = 0; k < BURST; k++)
-			keys[k] = query(b, i + k);
-		rte_hash_lookup_bulk_data(b->hash, keys, BURST, &mask_of_hits, data);
-		hits += (uint64_t)__builtin_popcountll(mask_of_hits);
-	}
-	return hits;
-}
-
-// A probe for each length in use.
-static uint64_t hash_run_lengths(const struct bench *b, uint32_t from, uint32_t n)
-{
-	static struct peer_key at[BURST];
-	const void *keys[BURST];
-	void *data[BURST];
-	uint64_t hits = 0;
-
-	for (uint32_t i = from; i < from + n; i += BURST) {
-		uint64_t any = 0;
-
-		for (unsigned bits = 128; bits; bits--) {
-			uint64_t mask_of_hits = 0;
-
-			if (!b->used[bits])
-				continue;
-			for (unsigned k = 0; k < BURST; k++) {
-				uint64_t words[2];
-				uint64_t high = bits >= 64 ? ~(uint64_t)0 : ~(~(uint64_t)0 >> bits);
-				uint64_t low = bits <= 64 ? 0
-					: bits == 128	  ? ~(uint64_t)0
-							  : ~(~(uint64_t)0 >> (bits - 64));
-
-				memcpy(words, query(b, i + k), 16);
-				words[0] &= rte_cpu_to_be_64(high);
-				words[1] &= rte_cpu_to_be_64(low);
-				memcpy(at[k].addr, words, 16);
-				at[k].length = bits;
-				keys[k] = &at[k];
-			}
-			rte_hash_lookup_bulk_data(b->hash, keys, BURST, &mask_of_hits, data);
-			any |= mask_of_hits;
-		}
-		hits += (uint64_t)__builtin_popcountll(any);
-	}
-	return hits;
-}
-
-static int fib_make(struct bench *b)
-{
-	uint8_t *seen = calloc(1u << 24, 1);
-	struct rte_fib_conf conf = {
-		.type = RTE_FIB_DIR24_8,
-		.max_routes = (int)b->n + 1024,
-		.dir24_8 = {.nh_sz = RTE_FIB_DIR24_8_4B, .num_tbl8 = 1024},
-	};
-
-	for (uint32_t i = 0; i < b->n; i++) {
-		uint8_t *cell = &seen[get4(b->keys[i].addr) >> 8];
-
-		if (b->keys[i].prefix_len > 24 && !*cell)
-			conf.dir24_8.num_tbl8 += *cell = 1;
-	}
-	free(seen);
-	b->fib = rte_fib_create("peer", -1, &conf);
-	if (!b->fib)
-		return -rte_errno;
-	for (uint32_t i = 0; i < b->n; i++) {
-		if (rte_fib_add(b->fib, get4(b->keys[i].addr), b->keys[i].prefix_len, 1) < 0)
-			return -ENOMEM;
-	}
-	if (rte_fib_select_lookup(b->fib, RTE_FIB_LOOKUP_DIR24_8_VECTOR_AVX512) < 0)
-		printf("note rte_fib without AVX-512\n");
-	return 0;
-}
-
-static uint64_t fib_run(const struct bench *b, uint32_t from, uint32_t n)
-{
-	uint64_t next[BURST], hits = 0;
-
-	for (uint32_t i = from; i < from + n; i += BURST) {
-		rte_fib_lookup_bulk(b->fib, &b->queries4[i], next, BURST);
-		for (unsigned k = 0; k < BURST; k++)
-			hits += next[k];
-	}
+		hits += burst_finish(l, &bursts[ended++ % (DEPTH + 1)]);
 	return hits;
 }
 
@@ -464,104 +276,116 @@ static double median(double *values, size_t n)
 	return values[n / 2];
 }
 
-typedef uint64_t (*run_fn)(const struct bench *, uint32_t from, uint32_t n);
-
-static double pass_run(const struct bench *b, run_fn run, uint64_t *ret_hits)
+static double pass_run(const struct lookup *l, lookup_run run, uint64_t *ret_hits)
 {
-	static double chunks[QUERIES / CHUNK];
+	static double chunks[LOOKUP_QUERIES / LOOKUP_CHUNK];
 	uint64_t hits = 0;
 	size_t k = 0;
 
-	for (uint32_t from = 0; from < QUERIES; from += CHUNK) {
+	for (uint32_t from = 0; from < LOOKUP_QUERIES; from += LOOKUP_CHUNK) {
 		uint64_t begun = rte_rdtsc();
 
-		hits += run(b, from, CHUNK);
-		chunks[k++] = (double)(rte_rdtsc() - begun) / CHUNK;
+		hits += run(l, from, LOOKUP_CHUNK);
+		chunks[k++] = (double)(rte_rdtsc() - begun) / LOOKUP_CHUNK;
 	}
 	*ret_hits = hits;
 	return median(chunks, k) * 1e9 / (double)rte_get_tsc_hz();
 }
 
-static void rounds_run(const struct bench *b, run_fn peer)
+static double peer_round(const struct lookup *l, const struct lookup_peer *peer, uint64_t hits)
+{
+	uint64_t peer_hits;
+	double ns = peer->pass ? peer->pass(&peer_hits) : pass_run(l, peer->run(l), &peer_hits);
+
+	if (peer_hits != hits)
+		rte_exit(1, "%" PRIu64 " hits, the peer's are %" PRIu64 "\n", hits, peer_hits);
+	return ns;
+}
+
+static void rounds_run(const struct lookup *l, const struct lookup_peer *peer)
 {
 	double ours[ROUNDS], theirs[ROUNDS], ratios[ROUNDS];
-	uint64_t hits, peer_hits;
+	int rounds = rounds_of(ROUNDS);
+	uint64_t hits;
 
-	for (int r = -1; r < ROUNDS; r++) {
-		double x = pass_run(b, ours_run, &hits), y = 0;
+	for (int r = -1; r < rounds; r++) {
+		double x = pass_run(l, ours_run, &hits), y = peer ? peer_round(l, peer, hits) : 0;
 
-		if (peer) {
-			y = pass_run(b, peer, &peer_hits);
-			if (peer_hits != hits)
-				rte_exit(
-					1,
-					"%" PRIu64 " hits, the peer's are %" PRIu64 "\n",
-					hits,
-					peer_hits
-				);
-		}
 		if (r < 0)
 			continue;
 		ours[r] = x;
 		theirs[r] = y;
 		ratios[r] = y / x;
 	}
-	printf("hits %.4f\n", (double)hits / QUERIES);
-	printf("ours %.3f\n", median(ours, ROUNDS));
+	printf("hits %.4f\n", (double)hits / LOOKUP_QUERIES);
+	printf("ours %.3f\n", median(ours, (size_t)rounds));
 	if (!peer)
 		return;
-	printf("peer %.3f\n", median(theirs, ROUNDS));
-	printf("ratio %.3f\n", median(ratios, ROUNDS));
+	printf("peer %.3f\n", median(theirs, (size_t)rounds));
+	printf("ratio %.3f\n", median(ratios, (size_t)rounds));
 }
 
-static void set_choose(struct bench *b, const char *name)
+static void set_choose(struct lookup *l, const char *name)
 {
-	b->family = strchr(name, '6') ? 6 : 4;
-	b->mixed = strncmp(name, "mix", 3) == 0;
-	b->clustered = strncmp(name, "clustered", 9) == 0;
-	b->prefixes6 = malloc(20000 * sizeof(*b->prefixes6));
+	l->family = strchr(name, '6') ? 6 : 4;
+	l->mixed = strncmp(name, "mix", 3) == 0;
+	l->clustered = strncmp(name, "clustered", 9) == 0;
+	l->prefixes6 = malloc(20000 * sizeof(*l->prefixes6));
 	for (int i = 0; i < 20000; i++)
-		b->prefixes6[i] = 0x20000000 | (uint32_t)(draw() & 0x0fffffff);
+		l->prefixes6[i] = 0x20000000 | (uint32_t)(draw() & 0x0fffffff);
+}
+
+// NULL: none; what stands behind `=` in the name is its argument.
+static const struct lookup_peer *peer_find(const char *name, const char **ret_argument)
+{
+	const struct lookup_peer *const tables[] = {lookup_dpdk_peers, lookup_xdp_peers};
+	size_t len = strcspn(name, "=");
+
+	*ret_argument = name[len] ? name + len + 1 : NULL;
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
+		for (const struct lookup_peer *p = tables[t]; p->name; p++) {
+			if (strlen(p->name) == len && strncmp(p->name, name, len) == 0)
+				return p;
+		}
+	}
+	return NULL;
+}
+
+static void measure(struct lookup *l, const char *name)
+{
+	const char *argument;
+	const struct lookup_peer *peer = peer_find(name, &argument);
+	int r = peer ? peer->make(l, argument) : 0;
+
+	if (r < 0)
+		printf("skipped the peer could not be filled: %s\n", strerror(-r));
+	rounds_run(l, r < 0 ? NULL : peer);
 }
 
 int main(int argc, char **argv)
 {
-	struct bench b = {0};
-	const char *peer;
-	run_fn run = NULL;
-	int n = rte_eal_init(argc, argv), rc = 0;
+	struct lookup l = {0};
+	int n = rte_eal_init(argc, argv);
 
 	argc -= n;
 	argv += n;
 	if (n < 0 || argc < 4) {
 		fprintf(stderr,
 			"usage: bench_lookup [EAL options] -- SET ENTRIES HIT_PERCENT "
-			"[hash|fib|none] [VARIANT]\n");
+			"[PEER] [VARIANT]\n");
 		return 64;
 	}
-	b.n = (uint32_t)strtoul(argv[2], NULL, 10);
-	b.hit_percent = (unsigned)strtoul(argv[3], NULL, 10);
-	peer = argc > 4 ? argv[4] : "none";
-	set_choose(&b, argv[1]);
-	set_fill(&b);
-	if (argc > 5 && match_variant_set(b.match, argv[5]) < 0) {
+	l.n = (uint32_t)strtoul(argv[2], NULL, 10);
+	l.hit_percent = (unsigned)strtoul(argv[3], NULL, 10);
+	set_choose(&l, argv[1]);
+	set_fill(&l);
+	if (argc > 5 && match_variant_set(l.match, argv[5]) < 0) {
 		printf("skipped this processor cannot run %s\n", argv[5]);
 		return 0;
 	}
-	printf("variant %s\n", match_variant(b.match));
-	queries_make(&b);
-	if (strcmp(peer, "hash") == 0) {
-		rc = hash_make(&b);
-		run = b.mixed ? hash_run_lengths : hash_run_one;
-	} else if (strcmp(peer, "fib") == 0) {
-		rc = fib_make(&b);
-		run = fib_run;
-	}
-	if (rc < 0) {
-		printf("skipped the peer could not be filled: %s\n", strerror(-rc));
-		run = NULL;
-	}
-	rounds_run(&b, run);
+	printf("variant %s\n", match_variant(l.match));
+	queries_make(&l);
+	measure(&l, argc > 4 ? argv[4] : "none");
 	rte_eal_cleanup();
 	return 0;
 }

@@ -465,7 +465,7 @@ int main(int argc, char **argv)
 	plane_list(&plane, TRAFFIC_REALISTIC, entries, rates ? HIT_PERCENT : 0);
 	plane_fill(&plane, pool);
 	plane_ports(&plane, "net_null", arguments, pool);
-	plane_inject(&plane);
+	plane_inject(&plane, false);
 	if (rates)
 		rate(&plane);
 	else

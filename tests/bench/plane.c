@@ -13,6 +13,7 @@
 
 #include <event2/event.h>
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,18 @@ addresses_write(struct plane *p, struct rte_mbuf **mbufs, uint16_t n, unsigned o
 	p->injected = at;
 }
 
+// As a card would leave them: the frame's own length, and the mbuf's.
+static inline void lengths_write(struct plane *p, struct rte_mbuf **mbufs, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		uint16_t len = traffic_imix(p->lengths++), inner = htons(len - 14);
+
+		mbufs[i]->data_len = len;
+		mbufs[i]->pkt_len = len;
+		memcpy(rte_pktmbuf_mtod(mbufs[i], uint8_t *) + 16, &inner, 2);
+	}
+}
+
 static uint16_t destinations_inject(
 	uint16_t port, uint16_t queue, struct rte_mbuf *mbufs[], uint16_t n, uint16_t max, void *ctx
 )
@@ -183,11 +196,29 @@ static uint16_t sources_inject(
 	return n;
 }
 
-void plane_inject(struct plane *p)
+static uint16_t lengths_inject(
+	uint16_t port, uint16_t queue, struct rte_mbuf *mbufs[], uint16_t n, uint16_t max, void *ctx
+)
 {
-	if (!rte_eth_add_rx_callback(p->ports.port[0].id, 0, destinations_inject, p)
-	    || !rte_eth_add_rx_callback(p->ports.port[1].id, 0, sources_inject, p))
+	(void)port;
+	(void)queue;
+	(void)max;
+	lengths_write(ctx, mbufs, n);
+	return n;
+}
+
+static void callback_add(struct plane *p, unsigned port, rte_rx_callback_fn write)
+{
+	if (!rte_eth_add_rx_callback(p->ports.port[port].id, 0, write, p))
 		plane_fail("no receive callbacks", -ENOTSUP);
+}
+
+void plane_inject(struct plane *p, bool imix)
+{
+	callback_add(p, 0, destinations_inject);
+	callback_add(p, 1, sources_inject);
+	for (unsigned i = 0; imix && i < 2; i++)
+		callback_add(p, i, lengths_inject);
 }
 
 // --- the control thread

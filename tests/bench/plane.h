@@ -30,7 +30,7 @@ struct plane {
 	struct ports ports; // the first inside, the second outside
 	struct workers *workers;
 	struct traffic traffic;
-	uint32_t injected; // next query; measuring thread
+	uint32_t injected, lengths; // next query, next frame's length; measuring thread
 	void (*measure)(struct plane *, void *);
 	void *measure_ctx;
 	_Atomic bool measured;
@@ -47,8 +47,8 @@ void plane_ports_fini(struct plane *);
 // Frames in each mbuf of a pool, with queries as addresses.
 void plane_fill(struct plane *, struct rte_mempool *);
 // Each received packet gets the next query as the address that is judged: inside in the
-// destination, outside in the source.
-void plane_inject(struct plane *);
+// destination, outside in the source. imix: and the next length.
+void plane_inject(struct plane *, bool imix);
 // The function runs on lcore 1, the control thread's part here, until it returns.
 void plane_run(struct plane *, void (*measure)(struct plane *, void *), void *ctx);
 void plane_pump(struct plane *); // the control thread's part once

@@ -125,7 +125,8 @@ int traffic_queries(
 	bool zipfian = kind == TRAFFIC_REALISTIC;
 	uint32_t *popular = calloc(POPULAR, sizeof(*popular));
 
-	t->queries = aligned_alloc(64, TRAFFIC_QUERIES * sizeof(*t->queries));
+	if (!t->queries)
+		t->queries = aligned_alloc(64, TRAFFIC_QUERIES * sizeof(*t->queries));
 	if (!t->queries || !popular) {
 		free(popular);
 		return -ENOMEM;
@@ -185,11 +186,11 @@ void traffic_frame(uint8_t frame[static TRAFFIC_FRAME], uint32_t src, uint32_t d
 	tcp[13] = 0x10; // ACK
 }
 
-int traffic_capture(const struct traffic *t, const char *path, uint32_t n, bool source)
+int traffic_capture(const struct traffic *t, const char *path, uint32_t n, bool source, bool imix)
 {
 	// libpcap's file format: magic, version 2.4, zone, accuracy, length, Ethernet.
 	const uint32_t head[6] = {0xa1b2c3d4, 4u << 16 | 2, 0, 0, 65535, 1};
-	const uint32_t record[4] = {0, 0, TRAFFIC_FRAME, TRAFFIC_FRAME};
+	static uint8_t frame[TRAFFIC_FRAME_MAX];
 	FILE *f = fopen(path, "we");
 
 	if (!f)
@@ -197,11 +198,13 @@ int traffic_capture(const struct traffic *t, const char *path, uint32_t n, bool 
 	fwrite(head, sizeof(head), 1, f);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t other = htonl(0x0a000000 | (i & 0xffff)), one = t->queries[i];
-		uint8_t frame[TRAFFIC_FRAME];
+		uint16_t len = imix ? traffic_imix(i) : TRAFFIC_FRAME;
+		const uint32_t record[4] = {0, 0, len, len};
 
 		traffic_frame(frame, source ? one : other, source ? other : one);
+		put16(frame + 16, len - 14);
 		fwrite(record, sizeof(record), 1, f);
-		fwrite(frame, sizeof(frame), 1, f);
+		fwrite(frame, len, 1, f);
 	}
 	return fclose(f) ? -EIO : 0;
 }

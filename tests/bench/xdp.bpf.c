@@ -14,6 +14,7 @@
 // clang-format on
 
 #define ADDRESSES (1 << 18)
+#define QUERIES (1 << 20) // lookup.h
 
 struct lpm_key {
 	__u32 bits;
@@ -26,7 +27,7 @@ struct address { // both in network byte order
 	__u16 pad;
 };
 
-// The list. The sizes are set before loading.
+// The list, and what to look up. The sizes are set before loading.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -41,6 +42,13 @@ struct {
 	__type(key, struct lpm_key);
 	__type(value, __u8);
 } lpm SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} queries SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
@@ -123,6 +131,56 @@ SEC("xdp") int filter_lpm(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	return bpf_redirect_map(&out, 0, 0);
+}
+
+// For BPF_PROG_TEST_RUN: the lookup of one query after the other, and the same without a lookup.
+static __always_inline __u32 *query_next(struct xdp_md *ctx)
+{
+	__u32 at = position++ & (QUERIES - 1);
+
+	return ipv4(ctx) ? bpf_map_lookup_elem(&queries, &at) : 0;
+}
+
+SEC("xdp") int lookup_hash(struct xdp_md *ctx)
+{
+	__u32 *next = query_next(ctx), addr;
+
+	if (!next)
+		return XDP_PASS;
+	addr = *next;
+	if (bpf_map_lookup_elem(&hash, &addr)) {
+		count();
+		return XDP_DROP;
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int lookup_lpm(struct xdp_md *ctx)
+{
+	struct lpm_key key = {.bits = 32};
+	__u32 *next = query_next(ctx);
+
+	if (!next)
+		return XDP_PASS;
+	key.addr = *next;
+	if (bpf_map_lookup_elem(&lpm, &key)) {
+		count();
+		return XDP_DROP;
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int lookup_none(struct xdp_md *ctx)
+{
+	__u32 *next = query_next(ctx);
+
+	if (!next)
+		return XDP_PASS;
+	if (*next == 0) {
+		count();
+		return XDP_DROP;
+	}
+	return XDP_PASS;
 }
 
 // Is it time for another frame? What could not be sent is not made up for beyond a millisecond.

@@ -5,30 +5,67 @@
 import json
 import os
 import subprocess
+import tempfile
 import unittest
+import xml.etree.ElementTree
 
 import lab as labs
 
+SIZES = ["1k", "100k", "1M", "10M"]
+FIVE = ["1k", "10k", "100k", "1M", "10M"]
+VARIANTS = [hits + burst + length for hits in ("", "-hits0") for burst in ("", "-burst64") for length in ("", "-imix")]
 CASES = {
-    "fastpath": ["realistic-1M", "realistic-10M", "worst-1M", "worst-10M", "cold-1M", "cold-10M", "rte-hash-10M",
-                 "testpmd-1M", "testpmd-10M"],
+    "fastpath": [f"realistic-{size}{variant}" for size in SIZES for variant in VARIANTS]
+    + [f"{name}-{size}{hits}" for size in SIZES for name, hits in (("worst", ""), ("worst", "-hits0"), ("cold", ""))]
+    + ["rte-hash-10M"]
+    + [f"testpmd{io}-{rest}" for io in ("", "-io")
+       for rest in (*SIZES, "1M-hits0", "1M-burst64", "1M-imix")] + ["testpmd-null-1M", "testpmd-null-io-1M"],
+    "lookup": ["hosts-1M", "hosts-10M", "mix4-1M", "mix6-1M", "mix6-10M", "rte-fib-100k", "rte-lpm-1k", "rte-lpm-100k",
+               "rte-acl-1k", "rte-acl-100k", "xdp-hash-1M", "xdp-hash-10M", "xdp-lpm-100k", "xdp-lpm-1M",
+               "hosts-1M-avx512", "hosts-1M-avx2", "hosts-1M-portable", "v4-over-v6-1M"],
     "update": ["rate-kept-1M", "rate-kept-10M", "effect-p99"],
-    "veth": ["nft-1M", "ipset-1M", "xdphash-1M", "xdplpm-1M", "afxdp-1M"],
+    "veth": [f"{peer}-{size}" for peer in ("nft", "ipset", "xdphash", "xdplpm", "afxdp") for size in ("1k", "100k", "1M")],
+    "footprint": ["bytes-v4-10M", "bytes-v4-10M-with-counts", "load-10M", "load-text-10M", "rss-v4-10M",
+                  "rss-v4-10M-loaded"],
+    "growth": [f"loop-{kind}-{size}" for kind in ("realistic", "random") for size in FIVE]
+    + [f"hosts4-{size}-{peer}" for peer in ("hash", "xdp-hash") for size in FIVE]
+    + [f"mix6-{size}-lengths" for size in FIVE] + [f"mix4-{size}-{peer}" for peer in ("fib", "xdp-lpm") for size in FIVE[:4]]
+    + [f"mix4-{size}-{peer}" for peer in ("lpm", "acl") for size in FIVE[:3]] + ["mix4-10M"],
 }
 FIELDS = ["bench", "case", "value", "unit", "peer", "peer_value", "ratio"]
 
 
 @unittest.skipIf(os.geteuid() != 0, "needs root: huge pages and network namespaces")
 class Bench(unittest.TestCase):
-    def check(self, name):
-        done = subprocess.run([os.path.join(labs.ROOT, "scripts", "bench"), "--json", name], text=True,
-                              capture_output=True, env={**os.environ, "STANCH_BENCH_SMALLER": "1000"}, timeout=300)
+    def told(self, *words):
+        done = subprocess.run([os.path.join(labs.ROOT, "scripts", "bench"), *words], text=True, capture_output=True,
+                              env={**os.environ, "STANCH_BENCH_SMALLER": "1000"}, timeout=300)
         self.assertEqual(done.returncode, 0, done.stderr)
-        told = [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout
+
+    def check(self, name, *words):
+        told = [json.loads(line) for line in self.told("--json", *words, name).splitlines()]
         self.assertEqual(sorted(line["case"] for line in told), sorted(CASES[name]))
         for line in told:
             self.assertEqual([field for field in line if field in FIELDS], FIELDS)
+            self.assertEqual(line["bench"], name)
             self.assertTrue(line.get("skipped") or line["value"] > 0, line)
+
+    def test_lookup(self):
+        self.check("lookup")
+
+    def test_footprint(self):
+        self.check("footprint")
+
+    def test_growth(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "growth.svg")
+            self.check("growth", "--svg", path)
+            root = xml.etree.ElementTree.parse(path).getroot()
+        texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        for text in ("entries of the list", "ns a packet", "10M"):
+            self.assertIn(text, texts)
+        self.assertTrue(list(root.iter("{http://www.w3.org/2000/svg}polyline")))
 
     def test_fastpath(self):
         self.check("fastpath")
