@@ -4,6 +4,7 @@
 #include "control/api.h"
 
 #include "control/api_brakes.h"
+#include "control/api_cases.h"
 #include "control/api_claims.h"
 #include "control/api_f5xc.h"
 #include "control/api_preview.h"
@@ -314,6 +315,8 @@ int api_create(struct control *control, struct api **ret_api)
 	if (!error)
 		error = api_claims_routes(api, control->server);
 	if (!error)
+		error = api_cases_routes(api, control->server);
+	if (!error)
 		error = api_brakes_routes(api, control->server);
 	if (!error)
 		error = api_f5xc_routes(api, control->server);
@@ -332,6 +335,7 @@ void api_free(struct api *api)
 {
 	if (!api)
 		return;
+	api_cases_end();
 	// What the ledger was given answers within its commit's 2 ms, the data plane at once.
 	const struct timeval patience = {.tv_sec = 1};
 	for (int turns = 0; api->pending > 0 && turns < 2; turns++) {

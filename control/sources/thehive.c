@@ -590,6 +590,7 @@ void thehive_free(struct thehive *hive)
 	ledger_unwatch(hive->ledger, room_come, hive);
 	http_client_free(hive->prompt); // no callback comes any more
 	http_client_free(hive->paced);
+	hive_asks_end(hive);
 	while (!LIST_EMPTY(&hive->reads))
 		hive_read_free(LIST_FIRST(&hive->reads));
 	hive_setup_stop(hive);

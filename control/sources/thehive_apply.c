@@ -259,6 +259,8 @@ void hive_apply(struct hive_read *read)
 	struct thehive *hive = read->hive;
 	if (read->gone && !gone_settled(read))
 		return; // the later reading tells
+	if (read->have_case)
+		hive_blocks_end(hive, &read->judgement);
 	struct hive_plan *plan = NULL;
 	int error = hive_plan_make(read, &plan);
 	if (!error && plan->gone && plan->merged_into[0] && plan->n > 0)

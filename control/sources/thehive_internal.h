@@ -65,6 +65,8 @@ LIST_HEAD(hive_plans, hive_plan);
 
 struct hive_read;
 LIST_HEAD(hive_reads, hive_read);
+struct thehive_ask;
+LIST_HEAD(hive_asks, thehive_ask);
 
 enum hive_changed_step {
 	CHANGED_IDLE,
@@ -133,6 +135,7 @@ struct thehive {
 	struct hive_case *cases;
 	struct hive_queue queue;
 	struct hive_reads reads;
+	struct hive_asks asks;
 	unsigned n_reading; // on the prompt client
 	struct hive_known *known;
 	struct hive_plans plans;
@@ -222,6 +225,13 @@ bool hive_case_concerns(struct thehive *, const char *case_id); // has claims, o
 // Writes what the reading means. What is written is told to the ledger only where it differs.
 void hive_apply(struct hive_read *);
 void hive_plans_forget(struct thehive *);
+
+// --- thehive_ask.c
+
+void hive_asks_end(struct thehive *);
+bool hive_case_blocked(struct thehive *, const char *case_id); // has operators' claims
+// Ends those, where the case is closed otherwise than as a true positive.
+void hive_blocks_end(struct thehive *, const struct hive_judgement *);
 
 // --- thehive_list.c
 

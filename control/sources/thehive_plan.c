@@ -89,7 +89,8 @@ bool hive_case_claimed(struct thehive *hive, const char *case_id, char ret_one[H
 
 bool hive_case_concerns(struct thehive *hive, const char *case_id)
 {
-	if (hive_case_claimed(hive, case_id, NULL) || hive_case_immunes(hive, case_id))
+	if (hive_case_claimed(hive, case_id, NULL) || hive_case_immunes(hive, case_id)
+	    || hive_case_blocked(hive, case_id))
 		return true;
 	char key[HIVE_ID_MAX + 8];
 	snprintf(key, sizeof(key), "case/%s", case_id);

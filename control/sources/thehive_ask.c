@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/sources/thehive_ask.h"
+
+#include "control/sources/thehive_internal.h"
+#include "control/sources/thehive_query.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENDS_MAX 250 // of one transaction
+
+struct thehive_ask {
+	struct thehive *hive;
+	char case_id[HIVE_ID_MAX], observable[HIVE_ID_MAX];
+	thehive_ask_cb done; // NULL: nobody waits any more
+	void *ctx;
+	struct hive_judgement judgement; // as it is
+	struct hive_findings findings;
+	size_t n_seen;
+	LIST_ENTRY(thehive_ask) link;
+};
+
+void thehive_block_ref(
+	const struct thehive *hive,
+	const char *case_id,
+	const char *observable,
+	char ref[HIVE_BLOCK_REF_MAX]
+)
+{
+	snprintf(
+		ref, HIVE_BLOCK_REF_MAX, "case/%.40s/%s/%s", hive->conf->name, case_id, observable
+	);
+}
+
+void thehive_own_ref(
+	const struct thehive *hive,
+	const char *case_id,
+	const char *observable,
+	char ref[HIVE_NAME_MAX + 2 * HIVE_ID_MAX]
+)
+{
+	snprintf(
+		ref,
+		HIVE_NAME_MAX + 2 * HIVE_ID_MAX,
+		"%s/%s/%s",
+		hive->organisation,
+		case_id,
+		observable
+	);
+}
+
+// --- asking
+
+static void ask_end(struct thehive_ask *ask, const char *error, bool missing)
+{
+	const struct thehive_answer answer = {
+		.error = error,
+		.missing = missing,
+		.judgement = error ? NULL : &ask->judgement,
+		.findings = error ? NULL : &ask->findings,
+	};
+	LIST_REMOVE(ask, link);
+	if (ask->done)
+		ask->done(ask->ctx, &answer);
+	hive_findings_fini(&ask->findings);
+	free(ask);
+}
+
+// As if the case said enforce; an observable asked for by name as if it were IOC.
+static int observable_take(struct thehive_ask *ask, const json_t *body, const char **ret_reason)
+{
+	struct hive_judgement as_if = ask->judgement;
+	as_if.verdict = HIVE_DENY;
+	as_if.action = CLAIM_ENFORCE;
+	as_if.until = UNTIL_FOREVER;
+	as_if.false_positive = as_if.by_observable = false;
+	as_if.immune_until = 0;
+	json_t *copy = json_copy((json_t *)(uintptr_t)body);
+	if (copy && ask->observable[0])
+		json_object_set_new(copy, "ioc", json_true());
+	*ret_reason = "no memory";
+	int error = copy
+		? hive_observable_judge(&ask->hive->rules, &as_if, copy, &ask->findings, ret_reason)
+		: -ENOMEM;
+	json_decref(copy);
+	return error;
+}
+
+static const char *failure_text(const struct http_answer *answer, char text[192])
+{
+	if (answer->error)
+		snprintf(text, 192, "TheHive: %s", answer->error_text);
+	else
+		snprintf(text, 192, "TheHive answered with status %ld", answer->status);
+	return text;
+}
+
+static void ask_send(
+	struct thehive_ask *ask,
+	const char *method,
+	const char *path,
+	const char *body,
+	http_answer_cb come
+)
+{
+	int error = http_client_request(
+		ask->hive->prompt, method, path, body, body ? strlen(body) : 0, come, ask
+	);
+	if (error)
+		ask_end(ask, strerror(-error), false);
+}
+
+static void observable_come(void *ctx, const struct http_answer *answer)
+{
+	struct thehive_ask *ask = ctx;
+	char text[192];
+	const char *reason = NULL;
+	if (hive_answer_missing(answer)) {
+		ask_end(ask, "TheHive has no such observable", true);
+		return;
+	}
+	json_t *body = answer->error || answer->status != 200
+		? NULL
+		: json_loadb(answer->body, answer->body_len, 0, NULL);
+	if (!body)
+		reason = failure_text(answer, text);
+	else if (observable_take(ask, body, &reason) == 0)
+		reason = NULL;
+	ask_end(ask, reason, false);
+	json_decref(body);
+}
+
+static void page_come(void *ctx, const struct http_answer *answer);
+
+static void page_ask(struct thehive_ask *ask)
+{
+	char *body = hive_query_observables(&ask->hive->rules, ask->case_id, ask->n_seen);
+	if (body)
+		ask_send(ask, "POST", "/api/v1/query?name=stanch-block", body, page_come);
+	else
+		ask_end(ask, "no memory", false);
+	free(body);
+}
+
+static void page_come(void *ctx, const struct http_answer *answer)
+{
+	struct thehive_ask *ask = ctx;
+	char text[192];
+	const char *reason = NULL;
+	json_t *page = answer->error || answer->status != 200
+		? NULL
+		: json_loadb(answer->body, answer->body_len, 0, NULL);
+	size_t n = json_array_size(page), i;
+	json_t *one;
+	if (!json_is_array(page))
+		reason = failure_text(answer, text);
+	json_array_foreach(page, i, one)
+	{
+		if (observable_take(ask, one, &reason) < 0)
+			break;
+		reason = NULL;
+	}
+	json_decref(page);
+	ask->n_seen += n;
+	if (!reason && ask->n_seen > HIVE_OBSERVABLES_MAX)
+		reason = "the case has too many observables";
+	if (reason || n < HIVE_OBSERVABLES_PAGE)
+		ask_end(ask, reason, false);
+	else
+		page_ask(ask);
+}
+
+static void case_come(void *ctx, const struct http_answer *answer)
+{
+	struct thehive_ask *ask = ctx;
+	char text[192], path[HIVE_ID_MAX + 32];
+	const char *reason = NULL;
+	if (hive_answer_missing(answer)) {
+		ask_end(ask, "TheHive has no such case, or its account may not see it", true);
+		return;
+	}
+	json_t *body = answer->error || answer->status != 200
+		? NULL
+		: json_loadb(answer->body, answer->body_len, 0, NULL);
+	if (!body)
+		reason = failure_text(answer, text);
+	else if (hive_case_judge(&ask->hive->rules, body, ask->case_id, &ask->judgement, &reason) == 0)
+		reason = NULL;
+	json_decref(body);
+	if (reason) {
+		ask_end(ask, reason, false);
+	} else if (ask->observable[0]) {
+		snprintf(path, sizeof(path), "/api/v1/observable/%s", ask->observable);
+		ask_send(ask, "GET", path, NULL, observable_come);
+	} else {
+		page_ask(ask);
+	}
+}
+
+int thehive_ask(
+	struct thehive *hive,
+	const char *case_id,
+	const char *observable,
+	thehive_ask_cb done,
+	void *ctx,
+	struct thehive_ask **ret_ask
+)
+{
+	if (!hive_id_valid(case_id) || (observable && !hive_id_valid(observable)))
+		return -EINVAL;
+	if (hive->rules.version.major == 0)
+		return -EAGAIN;
+	struct thehive_ask *ask = calloc(1, sizeof(*ask));
+	if (!ask)
+		return -ENOMEM;
+	char path[HIVE_ID_MAX + 32];
+	snprintf(ask->case_id, sizeof(ask->case_id), "%s", case_id);
+	snprintf(ask->observable, sizeof(ask->observable), "%s", observable ? observable : "");
+	snprintf(path, sizeof(path), "/api/v1/case/%s", case_id);
+	ask->hive = hive;
+	ask->done = done;
+	ask->ctx = ctx;
+	int error = http_client_request(hive->prompt, "GET", path, NULL, 0, case_come, ask);
+	if (error) {
+		free(ask);
+		return error;
+	}
+	LIST_INSERT_HEAD(&hive->asks, ask, link);
+	*ret_ask = ask;
+	return 0;
+}
+
+void thehive_ask_cancel(struct thehive_ask *ask)
+{
+	ask->done = NULL;
+}
+
+void hive_asks_end(struct thehive *hive)
+{
+	while (!LIST_EMPTY(&hive->asks))
+		ask_end(LIST_FIRST(&hive->asks), "the configuration is read again: try again", false
+		);
+}
+
+// --- operators' claims on a case
+
+struct ends {
+	struct submit_item items[ENDS_MAX];
+	char refs[ENDS_MAX][HIVE_BLOCK_REF_MAX];
+	size_t n;
+};
+
+static bool end_add(void *ctx, const struct claim *claim)
+{
+	struct ends *ends = ctx;
+	if (strlen(claim->ref) >= HIVE_BLOCK_REF_MAX)
+		return true;
+	char *ref = ends->refs[ends->n];
+	snprintf(ref, HIVE_BLOCK_REF_MAX, "%s", claim->ref);
+	ends->items[ends->n] = (struct submit_item){
+		.op = SUBMIT_END,
+		.claim = {.source = "operator", .ref = ref, .indicator = claim->indicator},
+		.cause = "its case was closed otherwise than as a true positive",
+	};
+	return ++ends->n < ENDS_MAX;
+}
+
+bool hive_case_blocked(struct thehive *hive, const char *case_id)
+{
+	struct ends *ends = calloc(1, sizeof(*ends));
+	char prefix[HIVE_BLOCK_REF_MAX];
+	thehive_block_ref(hive, case_id, "", prefix);
+	if (!ends)
+		return true;
+	ends->n = ENDS_MAX - 1; // the first is enough
+	ledger_claims_by_ref(hive->ledger, "operator", prefix, end_add, ends);
+	bool blocked = ends->n == ENDS_MAX;
+	free(ends);
+	return blocked;
+}
+
+void hive_blocks_end(struct thehive *hive, const struct hive_judgement *judgement)
+{
+	if (!judgement->closed || judgement->verdict != HIVE_OPEN
+	    || !hive_case_blocked(hive, judgement->id))
+		return;
+	struct ends *ends = calloc(1, sizeof(*ends));
+	char prefix[HIVE_BLOCK_REF_MAX];
+	thehive_block_ref(hive, judgement->id, "", prefix);
+	// What is ended is found no more: the next slice begins with what is left.
+	for (size_t slices = 0; ends && slices < HIVE_OBSERVABLES_MAX / ENDS_MAX; slices++) {
+		ends->n = 0;
+		ledger_claims_by_ref(hive->ledger, "operator", prefix, end_add, ends);
+		const struct submit submit = {
+			.items = ends->items,
+			.n = ends->n,
+			.actor = {.name = hive->source, .reason = ""},
+		};
+		if (ends->n)
+			ledger_submit(hive->ledger, &submit, NULL, NULL);
+		if (ends->n < ENDS_MAX)
+			break;
+	}
+	free(ends);
+}
