@@ -12,9 +12,11 @@ Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has,
                           the JSON, well framed), html, 400, 401, 403, 404, 500, close, slow, hang, lost (done,
                           and no answer)
   DELETE /_peer/fail      no more of them
-  POST   /_peer/set       any of index_delay_ms, webhook_url (list or null), webhook_version,
+  POST   /_peer/set       any of clock_step_ms (of its clock), index_delay_ms, webhook_url (list or null), webhook_version,
                           webhook_auth, hook_delay_ms [from, to], hook_lose (how many; -1: all),
-                          hook_double (how many), object_at_send, merge_deletes,
+                          hook_double (how many), hook_shuffle (so many are kept, then sent in any
+                          order; 0: at once, with those that are kept), object_at_send, merge_deletes,
+                          hide {LOGIN: [CASE ID]}: what that user's role does not show,
                           deny {LOGIN: [PERMISSION]}: manageComment, manageTask, manageObservable
   GET    /_peer/requests  [{"t", "method", "path", "name", "status", "user"}]; DELETE forgets them
   GET    /_peer/hooks     [{"t", "action", "type", "id", "status", "ms"}]; status null: lost
@@ -30,12 +32,13 @@ import base64
 import json
 import random
 import re
+import ssl
 import sys
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import thehive_alerts
-from thehive_store import Refusal, Store, bad, missing, now_ms
+from thehive_store import CLOCK_STEP_MS, Refusal, Store, bad, missing, now_ms
 
 HEAD_MAX, BODY_MAX = 65536, 64 * 1024 * 1024
 REASONS = {200: "OK", 201: "Created", 204: "No Content", 207: "Multi-Status", 400: "Bad Request",
@@ -63,7 +66,8 @@ class Peer:
         self.options = {"webhook_url": args.webhook_url, "webhook_version": args.webhook_version,
                         "webhook_auth": args.webhook_auth, "hook_delay_ms": [0, 0], "hook_lose": 0,
                         "hook_double": 0, "object_at_send": args.version == "4",
-                        "merge_deletes": False, "deny": {}}
+                        "merge_deletes": False, "deny": {}, "hide": {}, "hook_shuffle": 0}
+        self.kept = []  # webhooks that wait to be shuffled
         self.next_request = 0
 
     # --- webhooks
@@ -86,6 +90,15 @@ class Peer:
                 self.options["hook_lose"] -= 1 if self.options["hook_lose"] > 0 else 0
                 self.hook_log(audit, None, 0)
                 continue
+            self.kept.append((audit, body))
+        if len(self.kept) >= self.options["hook_shuffle"]:
+            self.flush()
+
+    def flush(self):
+        kept, self.kept = self.kept, []
+        if self.options["hook_shuffle"]:
+            random.shuffle(kept)
+        for audit, body in kept:
             self.send(audit, body)
 
     def send(self, audit, body):
@@ -425,6 +438,7 @@ class Peer:
         if not path.startswith("/api/"):
             raise missing("Page")
         log["user"] = user = self.user(headers)
+        store.hidden = set(self.options["hide"].get(user, ()))
         self.next_request += 1
         m = re.fullmatch(r"/api/(?:(v0|v1)/)?(.*)", path)
         if body:
@@ -450,12 +464,16 @@ class Peer:
         if what == "set" and method == "POST":
             if "index_delay_ms" in body:
                 self.store.index_delay_ms = body.pop("index_delay_ms")
+            if "clock_step_ms" in body:
+                CLOCK_STEP_MS[0] = body.pop("clock_step_ms")
             if isinstance(body.get("webhook_url"), str):
                 body["webhook_url"] = [body["webhook_url"]]
             unknown = set(body) - set(self.options)
             if unknown:
                 raise bad(f"unknown: {unknown}")
             self.options.update(body)
+            if not self.options["hook_shuffle"]:
+                self.flush()
             return 200, self.options
         if what == "hook" and method == "POST":
             self.send({"action": "raw"}, body["body"])
@@ -602,9 +620,14 @@ class Connection(asyncio.Protocol):
 async def serve(args):
     peer = Peer(args)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(peer), args.listen, args.port, backlog=1024)
+    tls = None
+    if args.tls_cert:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(args.tls_cert, args.tls_key)
+    server = await loop.create_server(lambda: Connection(peer), args.listen, args.port, backlog=1024,
+                                      ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    print(json.dumps({"port": port, "url": f"http://{args.listen}:{port}{args.prefix}",
+    print(json.dumps({"port": port, "url": f"{'https' if tls else 'http'}://{args.listen}:{port}{args.prefix}",
                       "version": peer.store.full_version}), flush=True)
     if args.until_eof:
         await loop.connect_read_pipe(lambda: Starter(loop), sys.stdin)
@@ -630,6 +653,8 @@ def main():
     add("--full-version", help="as the API reports it: 4.1.24-1, 5.1.2-1, …; 5.0 and 5.1 have four TLPs less")
     add("--listen", default="127.0.0.1")
     add("--port", type=int, default=9000, help="0: any free one")
+    add("--tls-cert", metavar="PEM")
+    add("--tls-key", metavar="PEM")
     add("--prefix", default="", help="path before /api")
     add("--key", default="stand-in-key", help="API key")
     add("--user", default="analyst@stand-in", help="who the key is")

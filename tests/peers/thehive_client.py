@@ -12,6 +12,7 @@
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 
@@ -43,6 +44,7 @@ class TheHive:
         told = json.loads(line)
         self.port, self.url, self.full_version = told["port"], told["url"], told["version"]
         self.host = options.get("listen", "127.0.0.1")
+        self.tls_cert = options.get("tls_cert")
         self.connection = None
 
     def __enter__(self):
@@ -58,13 +60,19 @@ class TheHive:
         self.process.wait(10)
         self.process.stdout.close()
 
+    def connect(self):
+        if self.tls_cert:
+            trust = ssl.create_default_context(cafile=self.tls_cert)
+            return http.client.HTTPSConnection(self.host, self.port, timeout=30, context=trust)
+        return http.client.HTTPConnection(self.host, self.port, timeout=30)
+
     def call(self, method, path, body=None, key=None):
         """The JSON of the answer; Refused for 400 and above."""
         headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body)
         for attempt in (0, 1):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+                self.connection = self.connect()
             try:
                 self.connection.request(method, path, data, headers)
                 answer = self.connection.getresponse()
