@@ -236,7 +236,7 @@ int ledger_told_get(
 	struct ledger *, const char *source, const char *ref, json_t **ret_state
 ); // -ENOENT
 // Inside the open transaction; `state` is borrowed, NULL deletes the row. `done` after the commit,
-// may be NULL.
+// may be NULL. -ENOSPC: no space on disk; the rest of the transaction holds.
 int ledger_told_put(
 	struct ledger *,
 	const char *source,
@@ -246,6 +246,8 @@ int ledger_told_put(
 	ledger_done done,
 	void *ctx
 );
+// Due at once, the row as it is. -ENOENT, -ENOSPC.
+int ledger_told_touch(struct ledger *, const char *source, const char *ref);
 // Rows of a source that fall due in [from, to], soonest first, at most `max`.
 typedef bool (*told_cb)(void *ctx, const char *ref, int64_t due);
 int ledger_told_due(

@@ -44,6 +44,9 @@ int ledger_told_put(
 	char *text = NULL;
 	int r = transaction_begin(l);
 
+	// The reserve on disk is not for words.
+	if (r == 0 && state && l->space_low)
+		return -ENOSPC;
 	if (r == 0)
 		r = sql_prepare(
 			l,
@@ -68,6 +71,23 @@ int ledger_told_put(
 	if (r == 0 && done)
 		pending_done(l, done, ctx, 0, "");
 	return r;
+}
+
+int ledger_told_touch(struct ledger *l, const char *source, const char *ref)
+{
+	scoped_stmt stmt = NULL;
+	int r = transaction_begin(l);
+
+	if (r == 0 && l->space_low)
+		return -ENOSPC;
+	if (r == 0)
+		r = sql_prepare(l, "UPDATE told SET due=0 WHERE source=?1 AND ref=?2", &stmt);
+	if (r < 0)
+		return r;
+	sql_bind_text(stmt, 1, source);
+	sql_bind_text(stmt, 2, ref);
+	r = sql_run(l, stmt);
+	return r == 0 && sqlite3_changes(l->db) == 0 ? -ENOENT : r;
 }
 
 int ledger_told_due(

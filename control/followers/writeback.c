@@ -17,6 +17,8 @@
 #define CURSOR "writeback"
 #define DRAIN_MS 200 // after a commit: others' work comes first
 #define DRAIN_RECORDS 200 // in a turn of the loop
+#define VERSION_MS 3600000 // it is asked for again: somebody may have upgraded
+#define CAUSES_MAX 1000 // of a case
 #define DUE_MAX 100 // rows a second that fall due by themselves
 
 static const struct timeval one_second = {.tv_sec = 1};
@@ -106,6 +108,7 @@ void wb_case_drop(struct wb_hive *h, struct wb_case *c)
 {
 	case_unlink(h, c);
 	HASH_DEL(h->cases, c);
+	json_decref(c->causes);
 	free(c);
 }
 
@@ -162,6 +165,7 @@ struct wb_row {
 	char key[96 + WB_REF_MAX]; // source and reference
 	const char *ref;
 	json_t *state;
+	bool fresh; // nothing was told to the case before
 	UT_hash_handle hh;
 };
 
@@ -179,29 +183,42 @@ struct wb_batch *wb_batch_begin(struct writeback *w)
 	return b;
 }
 
-json_t *wb_batch_state(struct wb_batch *b, struct wb_hive *h, const char *ref)
+static struct wb_row *row_find(struct wb_batch *b, const struct wb_hive *h, const char *ref)
 {
 	struct wb_row *row = NULL;
 	char key[sizeof(row->key)];
-	int n = snprintf(key, sizeof(key), "%s %s", h->source, ref);
 
-	if (n < 0 || (size_t)n >= sizeof(key))
-		return NULL;
+	snprintf(key, sizeof(key), "%s %s", h->source, ref);
 	HASH_FIND_STR(b->rows, key, row);
+	return row;
+}
+
+json_t *wb_batch_state(struct wb_batch *b, struct wb_hive *h, const char *ref)
+{
+	struct wb_row *row = row_find(b, h, ref);
+
 	if (row)
 		return row->state;
 	row = calloc(1, sizeof(*row));
 	if (!row)
 		return NULL;
-	memcpy(row->key, key, sizeof(key));
+	snprintf(row->key, sizeof(row->key), "%s %s", h->source, ref);
 	row->hive = h;
 	row->ref = row->key + strlen(h->source) + 1;
 	if (wb_state_open(h, ref, &row->state) < 0) {
 		free(row);
 		return NULL;
 	}
+	row->fresh = json_object_size(row->state) == 0;
 	HASH_ADD_STR(b->rows, key, row);
 	return row->state;
+}
+
+bool wb_batch_new(struct wb_batch *b, struct wb_hive *h, const char *ref)
+{
+	struct wb_row *row = row_find(b, h, ref);
+
+	return row && row->fresh;
 }
 
 int wb_batch_end(struct wb_batch *b, int64_t due)
@@ -243,20 +260,28 @@ struct drain {
 	bool failed;
 };
 
-static void case_touch(struct drain *d, struct wb_hive *h, const char *ref)
+// Its row need not be read: a large case is touched by many records.
+static struct wb_case *case_touch(struct drain *d, struct wb_hive *h, const char *ref)
 {
 	struct list_state state;
 	struct wb_case *c = wb_case_get(h, ref, h->conf->writeback.delay_ms);
+	int r = c ? 0 : -ENOMEM;
 
-	if (!c || !wb_batch_state(d->batch, h, ref)) {
-		d->failed = true;
-		return;
+	if (c && !c->marked) {
+		r = ledger_told_touch(d->w->ledger, h->source, ref);
+		if (r == -ENOENT)
+			r = wb_batch_state(d->batch, h, ref) ? 0 : -ENOMEM;
 	}
+	if (r < 0) {
+		d->failed = true;
+		return NULL;
+	}
+	c->marked = c->touched = true;
 	if (c->seq == 0)
 		c->seq = d->seq;
 	ledger_state(d->w->ledger, &state);
 	c->revision = state.revision;
-	c->touched = true;
+	return c;
 }
 
 // "indicator source reference" of a claim's record, where it is a case of ours. ref: without the
@@ -303,7 +328,7 @@ static struct wb_hive *object_read(
 static void
 claim_moved(struct drain *d, struct wb_hive *h, json_t *old, const char *key, const char *to)
 {
-	const char *slash = to ? strrchr(to, '/') : NULL;
+	const char *slash = strrchr(to, '/');
 	char ref[WB_REF_MAX], observable[HIVE_ID_MAX];
 	json_t *state;
 
@@ -322,31 +347,43 @@ claim_moved(struct drain *d, struct wb_hive *h, json_t *old, const char *key, co
 	json_object_del(old, "attempts");
 }
 
+// Why it ended, or is held. Kept in memory: after a restart the text is shorter.
+static void cause_keep(struct wb_case *c, const char *key, const json_t *detail)
+{
+	json_t *cause = json_object_get(detail, "cause");
+
+	if (!cause)
+		cause = json_object_get(detail, "why");
+	if (!json_is_string(cause))
+		return;
+	if (!c->causes)
+		c->causes = json_object();
+	if (json_object_size(c->causes) < CAUSES_MAX)
+		json_object_set(c->causes, key, cause);
+}
+
 static void claim_record(struct drain *d, const struct audit_record *record)
 {
 	char ref[WB_REF_MAX], key[64 + INDICATOR_TEXT_MAX];
 	struct wb_hive *h = object_read(d->w, record->object, ref, key);
 	bool ends = strcmp(record->action, "claim.end") == 0
 		|| strcmp(record->action, "claim.expire") == 0;
-	json_t *state, *detail, *cause;
+	bool moves = strcmp(record->action, "claim.move") == 0;
+	struct wb_case *c = h ? case_touch(d, h, ref) : NULL;
+	json_t *state, *detail;
 
-	if (!h)
-		return;
-	case_touch(d, h, ref);
-	state = wb_batch_state(d->batch, h, ref);
-	if (!state)
+	if (!c)
 		return;
 	// It was in force before anything was written to this case: its end is told all the same.
-	if (ends && json_object_size(state) == 0)
-		json_object_set_new(wb_member(state, "live"), key, json_object());
+	if (ends && wb_batch_new(d->batch, h, ref))
+		json_object_set_new(
+			wb_member(wb_batch_state(d->batch, h, ref), "live"), key, json_object()
+		);
 	detail = json_loads(record->detail, 0, NULL);
-	if (strcmp(record->action, "claim.move") == 0)
-		claim_moved(d, h, state, key, json_string_value(json_object_get(detail, "to")));
-	cause = json_object_get(detail, "cause");
-	if (!cause)
-		cause = json_object_get(detail, "why");
-	if (json_is_string(cause))
-		json_object_set(wb_member(state, "causes"), key, cause);
+	cause_keep(c, key, detail);
+	state = moves ? wb_batch_state(d->batch, h, ref) : NULL;
+	if (state)
+		claim_moved(d, h, state, key, wb_text(detail, "to"));
 	json_decref(detail);
 }
 
@@ -414,10 +451,13 @@ bool wb_drain(struct writeback *w)
 	if (d.failed)
 		r = -ENOMEM;
 	if (wb_batch_end(d.batch, 0) < 0 || r < 0) {
-		log_warning("write-back: the audit could not be read, tried again");
+		if (!w->drain_failed)
+			log_warning("write-back: the ledger cannot be read or written: it waits");
+		w->drain_failed = true;
 		event_add(w->drain, &one_second);
 		return false;
 	}
+	w->drain_failed = false;
 	if (d.n == 0)
 		return true;
 	w->cursor = d.seq;
@@ -529,13 +569,13 @@ static void pump(evutil_socket_t fd, short what, void *ctx)
 		wb_pump_soon(h, c->ready_ms - now);
 		return;
 	}
-	if (h->version.major == 0) {
+	if (h->version.major == 0 || now - h->version_ms > VERSION_MS) {
 		wb_probe(h);
 		return;
 	}
 	// What came meanwhile belongs to the same text, and to what must be applied.
 	if (!wb_drain(h->owner)) {
-		wb_pump_soon(h, 1);
+		wb_pump_soon(h, h->owner->drain_failed ? 1000 : 1);
 		return;
 	}
 	wb_op_begin(h, c);
@@ -700,6 +740,7 @@ int writeback_create(
 		return r;
 	w->base = base;
 	w->ledger = ledger;
+	w->protect = protect;
 	w->view = *view;
 	ledger_state(ledger, &state);
 	for (size_t i = 0; i < 4; i++)

@@ -72,8 +72,3 @@ void writeback_denials_take(struct writeback *, const struct wire_denial *, size
 // [{"name", "state", "why", …}] for the API: a new reference. NULL is fine: [].
 json_t *writeback_status(struct writeback *);
 void writeback_metrics(struct writeback *, struct metrics_page *);
-
-struct http_client;
-// The client of the instance at `index`, for metrics; NULL behind the last.
-const struct http_client *
-writeback_client(const struct writeback *, size_t index, const char **ret_name);

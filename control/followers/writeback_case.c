@@ -5,6 +5,7 @@
 
 #include "control/conf.h"
 #include "control/ledger.h"
+#include "control/protect.h"
 #include "control/status_tags.h"
 
 #include <errno.h>
@@ -22,7 +23,10 @@ struct looking {
 	struct wb_seen *seen;
 	json_t *live, *held; // as they are now: {"<observable> <indicator>": {…}}
 	json_t *wanted; // {"<observable>": word}
-	int error;
+	json_t *indicators; // {"<indicator>": true}: live ones
+	size_t n; // claims
+	bool large;
+	json_t *told_now; // {"<indicator>": true}: in the news already
 };
 
 void wb_seen_fini(struct wb_seen *seen)
@@ -115,6 +119,9 @@ static bool claim_take(void *ctx, const struct claim *claim)
 	bool monitor = claim->action == CLAIM_MONITOR;
 	char text[INDICATOR_TEXT_MAX], key[KEY_MAX];
 
+	l->large = ++l->n > WB_LARGE;
+	if (l->large)
+		return false;
 	observable = observable ? observable + 1 : "";
 	indicator_print(&claim->indicator, text);
 	snprintf(key, sizeof(key), "%.60s %s", observable, text);
@@ -136,6 +143,7 @@ static bool claim_take(void *ctx, const struct claim *claim)
 			(json_int_t)claim->created
 		)
 	);
+	json_object_set_new(l->indicators, text, json_true());
 	if (claim->state == CLAIM_ORPHANED)
 		json_object_set_new(json_object_get(l->live, key), "orphaned", json_true());
 	want(l, observable, monitor ? STATUS_TAG_MONITORED : STATUS_TAG_ENFORCED);
@@ -146,35 +154,38 @@ static int claims_look(struct looking *l)
 {
 	char prefix[WB_REF_MAX + 2];
 
+	int r;
+
 	snprintf(prefix, sizeof(prefix), "%s/", l->look->ref);
-	return ledger_claims_by_ref(l->look->ledger, l->look->source, prefix, claim_take, l);
+	r = ledger_claims_by_ref(l->look->ledger, l->look->source, prefix, claim_take, l);
+	if (l->large) {
+		json_object_clear(l->live);
+		json_object_clear(l->held);
+		json_object_clear(l->wanted);
+	}
+	return r;
 }
 
 // --- denied, withdrawn, held
 
-static bool told_before(const json_t *list, const char *indicator)
+// True once for each indicator: several observables may name the same.
+static bool first_of(struct looking *l, const char *indicator)
 {
-	size_t i;
-	json_t *item;
-
-	json_array_foreach(list, i, item)
-	{
-		if (strcmp(text_at(item, "indicator"), indicator) == 0)
-			return true;
-	}
-	return false;
+	if (json_object_get(l->told_now, indicator))
+		return false;
+	json_object_set_new(l->told_now, indicator, json_true());
+	return true;
 }
 
 static void denied_add(struct looking *l, const char *key, const json_t *claim)
 {
 	const char *text = indicator_of_key(key);
+	const struct protection *protected;
 	struct indicator n;
 	char id[20] = "", f5[WB_F5_MAX];
 	json_t *item;
 
-	if (told_before(json_object_get(l->seen->news, "denied"), text))
-		return;
-	if (!indicator_read(text, &n))
+	if (!first_of(l, text) || !indicator_read(text, &n))
 		return;
 	snprintf(id, sizeof(id), "%016" PRIx64, indicator_id(&n));
 	item = json_pack(
@@ -190,6 +201,11 @@ static void denied_add(struct looking *l, const char *key, const json_t *claim)
 	);
 	if (json_is_true(json_object_get(claim, "orphaned")))
 		json_object_set_new(item, "orphaned", json_true());
+	protected = l->look->protect ? protect_check(l->look->protect, &n, NULL) : NULL;
+	if (protected) {
+		indicator_print(&protected->indicator, f5);
+		json_object_set_new(item, "protected", json_string(f5));
+	}
 	if (l->look->f5 && l->look->f5(l->look->f5_ctx, &n, f5)) {
 		json_object_set_new(item, "f5", json_string(f5));
 		l->seen->f5_pending |= strncmp(f5, "pending", 7) == 0;
@@ -211,22 +227,9 @@ static void denied_look(struct looking *l, json_t *told)
 	}
 }
 
-static bool indicator_live(const struct looking *l, const char *text)
-{
-	const char *key;
-	json_t *claim;
-
-	json_object_foreach(l->live, key, claim)
-	{
-		if (strcmp(indicator_of_key(key), text) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void withdrawn_look(struct looking *l, json_t *told)
 {
-	const json_t *causes = json_object_get(l->state, "causes");
+	const json_t *causes = l->look->causes;
 	const char *key;
 	json_t *was;
 
@@ -240,8 +243,8 @@ static void withdrawn_look(struct looking *l, json_t *told)
 			continue;
 		l->seen->changed = true;
 		// Another observable of the case names the same.
-		if (indicator_live(l, text) || !indicator_read(text, &n)
-		    || told_before(json_object_get(l->seen->news, "withdrawn"), text))
+		if (json_object_get(l->indicators, text) || !indicator_read(text, &n)
+		    || !first_of(l, text))
 			continue;
 		news_add(
 			l,
@@ -308,7 +311,7 @@ static void ending_look(struct looking *l, json_t *told)
 static void held_look(struct looking *l)
 {
 	json_t *told = wb_member(l->state, "held");
-	const json_t *causes = json_object_get(l->state, "causes");
+	const json_t *causes = l->look->causes;
 	const char *key;
 	json_t *one;
 
@@ -481,6 +484,30 @@ static void tags_look(struct looking *l)
 
 // --- all of it
 
+// A case with so many claims is told as one, without its parts. True: nothing else is to be told of
+// them.
+static bool large_look(struct looking *l)
+{
+	bool was = json_is_true(json_object_get(l->state, "large"));
+
+	if (l->large && !was) {
+		json_object_set_new(l->state, "large", json_true());
+		json_object_del(l->state, "live");
+		news_add(l, l->look->conf->enforced, "many", json_integer(WB_LARGE));
+	}
+	if (was && !l->large) { // those that remain are known
+		json_object_del(l->state, "large");
+		json_object_set(l->state, "live", l->live);
+		news_add(
+			l,
+			l->look->conf->withdrawn,
+			"few",
+			json_integer((json_int_t)json_object_size(l->live))
+		);
+	}
+	return l->large || was;
+}
+
 // What depends on the data plane: told when it has it.
 static int applied_look(struct looking *l)
 {
@@ -491,10 +518,16 @@ static int applied_look(struct looking *l)
 
 	l->seen->first = json_object_size(told) == 0;
 	if (!l->look->applied) {
-		l->seen->waits = json_object_size(l->live) + json_object_size(told) > 0;
+		l->seen->waits = l->n + json_object_size(told) > 0;
 		return 0;
 	}
+	if (large_look(l))
+		return 0;
 	denied_look(l, told);
+	if (json_object_get(l->seen->news, "denied") && ledger_pause_until(l->look->ledger))
+		json_object_set_new(
+			l->seen->news, "paused", json_integer(ledger_pause_until(l->look->ledger))
+		);
 	withdrawn_look(l, told);
 	ending_look(l, told);
 	r = allowed_look(l);
@@ -520,6 +553,8 @@ int wb_case_look(const struct wb_look *look, json_t *state, struct wb_seen *ret_
 		.live = json_object(),
 		.held = json_object(),
 		.wanted = json_object(),
+		.indicators = json_object(),
+		.told_now = json_object(),
 	};
 	int r = claims_look(&l);
 
@@ -528,17 +563,14 @@ int wb_case_look(const struct wb_look *look, json_t *state, struct wb_seen *ret_
 	if (r == 0) {
 		held_look(&l);
 		refused_look(&l);
-		if (look->applied) {
-			if (json_object_size(json_object_get(state, "causes")) > 0)
-				seen.changed = true;
-			json_object_del(state, "causes");
-		}
-		if (look->applied && look->conf->tags)
+		if (look->applied && look->conf->tags && !l.large)
 			tags_look(&l);
 	}
 	json_decref(l.live);
 	json_decref(l.held);
 	json_decref(l.wanted);
+	json_decref(l.indicators);
+	json_decref(l.told_now);
 	if (r < 0)
 		wb_seen_fini(&seen);
 	else

@@ -8,7 +8,7 @@
 //     held      {"<observable> <indicator>": true}
 //     refused   {"<observable> <data>": why}         why  of the case as a whole
 //     allowed   {"<indicator>": until}
-//     causes    {"<observable> <indicator>": why}    gathered from the audit, until told
+//     large     true: more than WB_LARGE claims, told as one
 //     tags      {"<observable>": word}               set by us
 //     attempts  see writeback_text.h, and "told", "written", "id", "marker", "not_before"
 //     pending   {"marker", "text", "total"?}         to be written, or written without an answer;
@@ -29,15 +29,19 @@
 
 #define WB_REF_MAX 320 // "<organisation>/<case id>"
 #define WB_F5_MAX 448
+#define WB_LARGE 1000 // claims of a case; one with more is told as one: its look is short too
 
 struct conf_writeback;
 struct ledger;
+struct protect;
 
 struct wb_look {
 	struct ledger *ledger;
+	const struct protect *protect; // NULL: none
 	const char *source; // "thehive:<name>"
 	const char *ref;
 	const struct conf_writeback *conf;
+	const json_t *causes; // {"<observable> <indicator>": why}: of what ended, or is held
 	bool applied; // the data plane has what the ledger says
 	int64_t now; // seconds since the epoch
 	// The state in F5 XC. False: not mirrored there. NULL: no mirror.

@@ -45,6 +45,8 @@ struct wb_case {
 	int64_t seq; // audit record that touched it first
 	struct revision revision; // that must be applied
 	bool waits; // in the list of those that wait for the data plane
+	bool marked; // its row is due at once
+	json_t *causes; // {"<observable> <indicator>": why}, of what ended or is held; NULL: none
 	bool touched; // by the audit, since it was looked at
 	bool task_lost; // 4: the task was not there: it is looked for once more
 	bool single; // its observables are changed one by one
@@ -96,6 +98,7 @@ struct wb_hive {
 	struct http_service service;
 	struct http_client *client;
 	struct hive_version version;
+	int64_t version_ms; // monotonic: when it was asked for
 	unsigned probe;
 	struct wb_case *cases;
 	struct wb_queue queue, waiting; // ready or soon; for the data plane
@@ -118,12 +121,14 @@ struct wb_attempts;
 struct writeback {
 	struct event_base *base;
 	struct ledger *ledger;
+	struct protect *protect;
 	struct writeback_view view;
 	char marker_id[9]; // of the ledger
 	struct wb_hive *hives;
 	size_t n;
 	int64_t cursor; // audit record
 	struct event *drain, *second;
+	bool drain_failed; // told in the log
 	struct {
 		int64_t seq;
 		struct revision revision;
@@ -155,6 +160,8 @@ int64_t wb_applied_at(const struct writeback *, int64_t seq);
 struct wb_batch *wb_batch_begin(struct writeback *);
 // Borrowed until the end; NULL: no memory, or the ledger cannot be read.
 json_t *wb_batch_state(struct wb_batch *, struct wb_hive *, const char *ref);
+// Is it in the batch, and had no row before?
+bool wb_batch_new(struct wb_batch *, struct wb_hive *, const char *ref);
 // Writes them all. `due` 0: at once; else that time where their own is later.
 int wb_batch_end(struct wb_batch *, int64_t due);
 

@@ -196,6 +196,7 @@ void wb_row_write(struct wb_hive *h, json_t *state, int64_t due, void (*next)(st
 	}
 	h->commit = commit;
 	h->op.busy = true;
+	h->op.of->marked = state && due == 0;
 }
 
 static void case_end(struct wb_hive *h)
@@ -233,12 +234,12 @@ void wb_later_at(struct wb_op *op, int64_t ms)
 static bool state_empty(const json_t *state)
 {
 	static const char *const members[]
-		= {"live", "held", "refused", "allowed", "causes", "tags", "attempts", "pending"};
+		= {"live", "held", "refused", "allowed", "tags", "attempts", "pending"};
 
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		if (json_object_size(json_object_get(state, members[i])) > 0)
 			return false;
-	return !*wb_text(state, "why");
+	return !*wb_text(state, "why") && !json_object_get(state, "large");
 }
 
 void wb_finish(struct wb_hive *h)
@@ -246,6 +247,10 @@ void wb_finish(struct wb_hive *h)
 	struct wb_op *op = &h->op;
 	bool at_once = op->seen.waits || op->later_ms || op->of->touched;
 
+	// Denied again one day, it begins with a comment of its own.
+	if (!op->seen.waits && !json_object_get(op->state, "large")
+	    && json_object_size(json_object_get(op->state, "live")) == 0)
+		json_object_del(op->state, "attempts");
 	if (op->seen.due == TOLD_NEVER)
 		json_object_del(op->state, "due");
 	else
@@ -351,6 +356,7 @@ static void probe_come(void *ctx, const struct http_answer *a)
 		text = wb_text(json_object_get(body, "versions"), "TheHive");
 	if (hive_version_parse(text, &h->version) == 0 && h->version.major >= 4) {
 		h->probe = 0;
+		h->version_ms = wb_clock_ms();
 		wb_well(h);
 		wb_pump_soon(h, 0);
 	} else if (!a->error && a->status < 500 && ++h->probe < N_PROBES) {

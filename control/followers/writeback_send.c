@@ -355,9 +355,11 @@ void wb_look_again(struct wb_hive *h)
 	json_t *after = json_deep_copy(op->state);
 	const struct wb_look how = {
 		.ledger = h->owner->ledger,
+		.protect = h->owner->protect,
 		.source = h->source,
 		.ref = c->ref,
 		.conf = &h->conf->writeback,
+		.causes = c->causes,
 		.applied = applied_has(h, c->revision),
 		.now = wb_now(),
 		.f5 = h->owner->view.f5,

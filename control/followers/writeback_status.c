@@ -160,15 +160,3 @@ void writeback_metrics(struct writeback *w, struct metrics_page *page)
 		metrics_add(page, METRIC_WRITEBACK_UP, up, values);
 	}
 }
-
-const struct http_client *
-writeback_client(const struct writeback *w, size_t index, const char **ret_name)
-{
-	for (size_t i = 0; w && i < w->n; i++) {
-		if (!wb_active(&w->hives[i]) || index-- > 0)
-			continue;
-		*ret_name = w->hives[i].source;
-		return w->hives[i].client;
-	}
-	return NULL;
-}

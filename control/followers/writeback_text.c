@@ -106,6 +106,11 @@ static void denied_put(FILE *to, const json_t *item)
 	until_put(to, item, ", until ");
 	if (json_is_true(json_object_get(item, "orphaned")))
 		fputs(", kept from a case that is gone until this one confirms it", to);
+	if (json_object_get(item, "protected")) {
+		fputs(", but for what is protected (", to);
+		code_put(to, text_of(item, "protected"));
+		putc(')', to);
+	}
 	if (*f5) {
 		fputs(", F5 XC: ", to);
 		plain_put(to, f5);
@@ -186,8 +191,10 @@ static void took_put(FILE *to, int64_t took_ms)
 			took_ms / 1000 % 60);
 }
 
-static void denied_section(FILE *to, const json_t *denied, const struct wb_context *ctx)
+static void denied_section(FILE *to, const json_t *news, const struct wb_context *ctx)
 {
+	const json_t *denied = json_object_get(news, "denied");
+	int64_t paused = json_integer_value(json_object_get(news, "paused"));
 	size_t n = json_array_size(denied);
 	bool monitor = all_monitor(denied);
 
@@ -204,6 +211,11 @@ static void denied_section(FILE *to, const json_t *denied, const struct wb_conte
 	code_put(to, ctx->gateway);
 	fprintf(to, ", revision %s", ctx->revision);
 	took_put(to, ctx->took_ms);
+	if (paused) {
+		fputs(". The gateway is paused until ", to);
+		time_put(to, paused);
+		fputs(": until then it only watches", to);
+	}
 	fputs(".\n\n", to);
 }
 
@@ -222,6 +234,27 @@ static void why_section(FILE *to, const char *why)
 	fputs("**stanch: this case denies nothing new**\n\n", to);
 	plain_put(to, why);
 	fputs("\n\n", to);
+}
+
+// A case too large to be told by its parts.
+static void large_section(FILE *to, const json_t *news, const struct wb_context *ctx)
+{
+	const json_t *many = json_array_get(json_object_get(news, "many"), 0);
+	const json_t *few = json_array_get(json_object_get(news, "few"), 0);
+
+	if (many) {
+		fprintf(to,
+			"**stanch: more than %" PRId64 " destinations of this case are denied**\n\n"
+			"`stanch list` has them all. In effect on gateway ",
+			(int64_t)json_integer_value(many));
+		code_put(to, ctx->gateway);
+		fprintf(to, ", revision %s.\n\n", ctx->revision);
+	}
+	if (few)
+		fprintf(to,
+			"**stanch: denied no longer, but for %" PRId64
+			" destinations of this case**\n\n",
+			(int64_t)json_integer_value(few));
 }
 
 char *wb_text_news(const json_t *news, const struct wb_context *ctx, const char *marker)
@@ -245,7 +278,8 @@ char *wb_text_news(const json_t *news, const struct wb_context *ctx, const char 
 
 	if (!to)
 		return NULL;
-	denied_section(to, json_object_get(news, "denied"), ctx);
+	denied_section(to, news, ctx);
+	large_section(to, news, ctx);
 	why_section(to, text_of(news, "why"));
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
 		section(to,

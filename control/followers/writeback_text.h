@@ -27,7 +27,9 @@ struct wb_context {
 void wb_marker_print(char marker[WB_MARKER_MAX], const char *ledger, uint64_t nonce);
 
 // `news`, each member optional:
-//   denied    [{"indicator", "id", "action", "until", "orphaned"?, "f5"?}]
+//   denied    [{"indicator", "id", "action", "until", "orphaned"?,
+//              "protected"?, "f5"?}]                paused  until when: nothing is denied now
+//   many      [n]: more than so many are denied           few  [n]: only so many still are
 //   withdrawn [{"indicator", "why", "still": bool}]     still: denied by others
 //   refused   [{"observable", "data", "why"}]           why  the case as a whole: text
 //   held      [{"indicator", "why"}]

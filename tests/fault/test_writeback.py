@@ -63,6 +63,7 @@ class WriteBack(unittest.TestCase):
         self.lab.end(self.control)
         self.lab.end(self.plane)
         self.lab.processes.clear()
+        self.assertNotIn("Sanitizer", self.lab.log("control"))
         self.hive.stop()
         for folder in ("list", "state", "run"):
             for name in os.listdir(self.lab.path(folder)):
@@ -170,7 +171,7 @@ class WriteBack(unittest.TestCase):
         text = self.until_told(case, "allowed by an operator", n=2)[1]
         self.assertIn("the bank needs it", text)
         self.lab.stanch("allow", A, "--end")
-        self.settled()
+        self.until_told(case, "the allow has ended", n=3)
 
     @both
     def test_warning_before_the_end(self, version):
@@ -238,7 +239,7 @@ class WriteBack(unittest.TestCase):
         for how in ("500", "html", "close", "truncated", "401"):
             with self.subTest(how=how):
                 self.hive.heal()
-                self.hive.fail(how, n=3, path="POST .*(comment|log|task)$", user=GATEWAY)
+                self.hive.fail(how, n=1, path="POST .*(comment|log|task)$", user=GATEWAY)
                 case, _ = self.case(A)
                 self.until_told(case, "denied", seconds=40)
                 self.settled()
@@ -346,11 +347,12 @@ class WriteBack(unittest.TestCase):
         self.addCleanup(self.finish)
         case, _ = self.case(A)
         self.until_told(case, "denied", n=1)
+        self.settled()
         self.hive.fail("hang", n=1000000, path=".*(comment|observable/)", user=GATEWAY)
         begun = time.monotonic()
         other, _ = self.case(B)
-        lab.wait_for(lambda: self.status()["dataplane"]["equal"] and
-                     any(c["indicator"] == B for c in self.lab.stanch_json("list")["claims"]), "B is denied")
+        lab.wait_for(lambda: any(c["indicator"] == B for c in self.lab.stanch_json("list")["claims"]), "a claim")
+        lab.wait_for(lambda: self.status()["dataplane"]["equal"], "B is denied")
         self.assertLess(time.monotonic() - begun, 10)
         self.assertFalse(self.lab.arrives(B))
 

@@ -88,6 +88,26 @@ static void test_rows(void **state)
 	told_is(f, "soc/~1", -1);
 }
 
+// Without room on disk words wait; what shares their transaction does not.
+static void test_no_space(void **state)
+{
+	struct fixture *f = *state;
+	json_t *row = json_object();
+	struct entry entry;
+
+	assert_int_equal(transaction_begin(f->ledger), 0);
+	f->ledger->space_low = true;
+	assert_int_equal(
+		ledger_told_put(f->ledger, "thehive:soc", "soc/~1", 0, row, NULL, NULL), -ENOSPC
+	);
+	f->ledger->space_low = false;
+	put(f, "thehive:soc", "soc/~1/~2", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	assert_int_equal(f->error, 0);
+	assert_true(entry_is(f, "203.0.113.7", &entry));
+	told_is(f, "soc/~1", -1);
+	json_decref(row);
+}
+
 static bool record_take(void *ctx, const struct audit_record *record)
 {
 	char *text = ctx;
@@ -183,6 +203,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_rows),
+		T(test_no_space),
 		T(test_audit_after),
 		T(test_migration),
 		T(test_formats_refused),

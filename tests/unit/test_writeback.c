@@ -16,7 +16,7 @@
 
 static struct fixture f;
 static struct conf_writeback conf;
-static json_t *told; // the row
+static json_t *told, *causes; // the row; what the audit says
 static bool applied, mirror_pending;
 static int64_t ahead; // of the wall clock
 static struct wb_seen seen;
@@ -36,6 +36,7 @@ static int setup(void **state)
 		.expiry_s = 86400,
 	};
 	told = json_object();
+	causes = json_object();
 	applied = true;
 	mirror_pending = false;
 	ahead = 0;
@@ -47,6 +48,7 @@ static int teardown(void **state)
 	(void)state;
 	wb_seen_fini(&seen);
 	json_decref(told);
+	json_decref(causes);
 	fixture_fini(&f);
 	return 0;
 }
@@ -64,9 +66,11 @@ static char *look(void)
 {
 	const struct wb_look how = {
 		.ledger = f.ledger,
+		.protect = f.protect,
 		.source = SOURCE,
 		.ref = "soc/~1",
 		.conf = &conf,
+		.causes = causes,
 		.applied = applied,
 		.now = in_seconds(&f, 0) + ahead,
 		.f5 = f5_state,
@@ -172,9 +176,7 @@ static void test_withdrawn(void **state)
 	operator_blocks(&f, "203.0.113.7");
 	op(&f, SUBMIT_END, SOURCE, "soc/~1/~10", "203.0.113.7");
 	op(&f, SUBMIT_END, SOURCE, "soc/~1/~11", "203.0.113.8"); // ~12 still says so
-	json_object_set_new(
-		wb_member(told, "causes"), "~10 203.0.113.7", json_string("the case is open")
-	);
+	json_object_set_new(causes, "~10 203.0.113.7", json_string("the case is open"));
 	text = look();
 	has(text, "- `203.0.113.7`: the case is open. It is still denied");
 	lacks(text, "203.0.113.8");
@@ -258,7 +260,7 @@ static void test_held(void **state)
 	item.claim.state = CLAIM_HELD;
 	item.cause = "the URL has a path";
 	assert_int_equal(submit_one(&f, item), SUBMIT_HELD);
-	json_object_set_new(wb_member(told, "causes"), "~10 evil.example", json_string(item.cause));
+	json_object_set_new(causes, "~10 evil.example", json_string(item.cause));
 	has(look(), "- `evil.example`: the URL has a path");
 	assert_string_equal(tag("~10"), "held");
 	assert_string_equal(look(), "");
@@ -319,6 +321,67 @@ static void test_the_mirror_is_waited_for(void **state)
 	deny("~10", "203.0.113.7");
 	has(look(), "F5 XC: pending: 429");
 	assert_true(seen.f5_pending);
+}
+
+// One with more claims than anybody reads is told as one.
+static void test_large(void **state)
+{
+	(void)state;
+	struct submit_item items[WB_LARGE + 1];
+	char refs[WB_LARGE + 1][32], text[32], *told_text;
+	const struct submit all = {.items = items, .n = WB_LARGE + 1, .actor = somebody};
+
+	f.ledger->conf.case_claims_per_minute = f.ledger->conf.max_entries = 1000000;
+	for (int i = 0; i <= WB_LARGE; i++) {
+		snprintf(text, sizeof(text), "198.18.%d.%d", i / 250, i % 250);
+		snprintf(refs[i], sizeof(refs[i]), "soc/~1/~%d", i + 10);
+		items[i] = put_item(SOURCE, refs[i], text, CLAIM_ENFORCE, UNTIL_FOREVER);
+	}
+	for (int round = 0; round < 2; round++) {
+		f.done = false;
+		ledger_submit(f.ledger, &all, submitted_cb, &f);
+		loop_until(&f, &f.done);
+		told_text = look();
+		if (round == 0)
+			has(told_text, "more than 1000 destinations of this case are denied");
+		else
+			assert_string_equal(told_text, "");
+	}
+	assert_string_equal(tag("~10"), "-");
+	op(&f, SUBMIT_END, SOURCE, refs[0], "198.18.0.0");
+	told_text = look();
+	has(told_text, "denied no longer, but for 1000 destinations");
+	assert_string_equal(look(), "");
+	op(&f, SUBMIT_END, SOURCE, refs[1], "198.18.0.1");
+	has(look(), "- `198.18.0.1`: ");
+}
+
+static void pause_until(int64_t until)
+{
+	f.done = false;
+	ledger_pause(f.ledger, until, &somebody, done_cb, &f);
+	loop_until(&f, &f.done);
+	assert_int_equal(f.error, 0);
+}
+
+// Denied on paper: what is protected in it passes, and nothing is denied during a pause.
+static void test_what_is_not_quite_denied(void **state)
+{
+	(void)state;
+	const struct indicator inner = indicator_of("203.0.113.9");
+	char *text;
+
+	deny("~10", "203.0.113.0/24");
+	assert_int_equal(protect_add(f.protect, PROTECT_CONFIGURED, &inner, "ours"), 0);
+	pause_until(in_seconds(&f, 600));
+	text = look();
+	has(text, "but for what is protected (`203.0.113.9`)");
+	has(text, "The gateway is paused until 20");
+	pause_until(0);
+	deny("~11", "198.51.100.7");
+	text = look();
+	lacks(text, "paused");
+	lacks(text, "protected");
 }
 
 // What an attacker may have written is no Markdown.
@@ -396,6 +459,8 @@ int main(void)
 		T(test_the_mirror_is_waited_for),
 		T(test_nothing_foreign_is_markdown),
 		T(test_many),
+		T(test_large),
+		T(test_what_is_not_quite_denied),
 		T(test_attempts),
 	};
 
