@@ -8,6 +8,7 @@
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 
 #define DESCRIPTORS 1024
 #define MBUFS_A_QUEUE 4096
+#define MBUFS_CACHED 128 // by each worker
 #define FRAME_EXTRA 22 // Ethernet header and two VLAN tags
 #define XDP_HEADROOM 256 // the kernel takes it from each buffer of net_af_xdp
 
@@ -285,28 +287,55 @@ static int port_configure(struct port *p, unsigned queues)
 	return rc;
 }
 
+// A device reads and writes packets by physical addresses, so that none may lie in two small pages:
+// each takes a page of its own. Kernel interfaces are served by addresses of this process, and half
+// of the memory is enough.
+static struct rte_mempool *
+pool_create(const struct port *p, unsigned queue, uint16_t room, int socket)
+{
+	const struct rte_pktmbuf_pool_private private = {.mbuf_data_room_size = room};
+	const unsigned flags
+		= p->conf->iface && !rte_eal_has_hugepages() ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
+	const char *ops = rte_mbuf_best_mempool_ops();
+	char name[RTE_MEMPOOL_NAMESIZE];
+	struct rte_mempool *pool;
+
+	snprintf(name, sizeof(name), "rx-%u-%u", p->id, queue);
+	pool = rte_mempool_create_empty(
+		name,
+		MBUFS_A_QUEUE,
+		(unsigned)sizeof(struct rte_mbuf) + room,
+		MBUFS_CACHED,
+		sizeof(private),
+		socket,
+		flags
+	);
+	if (!pool)
+		return NULL;
+	rte_pktmbuf_pool_init(pool, (void *)(uintptr_t) & private);
+	if (rte_mempool_set_ops_byname(pool, ops, NULL) < 0
+	    || rte_mempool_populate_default(pool) < 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
 static int port_queues(const struct port *p, unsigned queues)
 {
 	uint16_t rx = DESCRIPTORS, tx = DESCRIPTORS;
 	uint32_t room = RTE_MAX((uint32_t)RTE_MBUF_DEFAULT_DATAROOM, p->frame_max + XDP_HEADROOM);
-	char name[RTE_MEMPOOL_NAMESIZE];
 	int socket = rte_eth_dev_socket_id(p->id);
 	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->id, &rx, &tx);
 
 	for (unsigned q = 0; rc == 0 && q < queues; q++) {
 		// A device that is on no socket: its packets are the worker's.
 		int near = socket >= 0 ? socket : node_of_worker(q);
-		struct rte_mempool *pool;
-
-		snprintf(name, sizeof(name), "rx-%u-%u", p->id, q);
-		pool = rte_pktmbuf_pool_create(
-			name,
-			MBUFS_A_QUEUE,
-			128,
-			0,
-			(uint16_t)RTE_MIN(room + RTE_PKTMBUF_HEADROOM, UINT16_MAX),
-			near
+		struct rte_mempool *pool = pool_create(
+			p, q, (uint16_t)RTE_MIN(room + RTE_PKTMBUF_HEADROOM, UINT16_MAX), near
 		);
+
 		if (!pool) {
 			log_error(
 				"port %s: no memory for %u packets: raise dataplane.memory",

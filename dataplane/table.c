@@ -21,33 +21,29 @@ struct record {
 	uint8_t scope;
 };
 
-enum record_flags {
+// All that most entries have: an octet. 0: there is none.
+enum slot_flags {
 	RECORD_USED = 1,
 	RECORD_HELD = 2, // the action is stronger than the record says, until table_settle
 	RECORD_PLAIN = 4, // enforced without an end, everywhere
 	RECORD_HIT = 8, // hits[] is not all zero
 	RECORD_TIMED = 16, // in the wheel of ends
-};
-
-// All that most entries have; a synchronisation and a scrub have numbers.
-struct slot {
-	uint8_t flags;
-	uint8_t mark; // the synchronisation that named it last
-	uint8_t walk; // the scrub that met it last
+	// The latest synchronisation that named it, and the latest walk of the scrub that met it:
+	// this one or the one before. Which value means this one changes with each.
+	SLOT_MARK = 32,
+	SLOT_WALK = 64,
 };
 
 #define ENDS_LOOKS 1024 // in one go: less than a millisecond
 
-#define SLOTS_AT_ONCE 8 // that slot_next looks at: three words
-
-_Static_assert(SLOTS_AT_ONCE * sizeof(struct slot) == 3 * sizeof(uint64_t), "slot_next");
+#define SLOTS_AT_ONCE sizeof(uint64_t) // that slot_next looks at
 
 struct table {
 	struct match *match;
 	void *memory; // of the match
 	uint32_t capacity; // of the match
 	uint32_t rules; // its indices are below
-	struct slot *slots;
+	uint8_t *slots; // enum slot_flags
 	struct record *records;
 	struct table_hits *hits; // of rules
 	struct ends *ends; // of rules: a name's end changes nothing on the wire
@@ -56,7 +52,8 @@ struct table {
 	struct table_time now;
 	bool hold;
 	bool marking, walking;
-	uint8_t mark, walk; // numbers of the latest; 0 is a fresh entry's
+	uint8_t mark, walk; // SLOT_MARK, SLOT_WALK or 0: what this one's are
+	bool mark_whole, walk_whole; // every entry has that value
 	struct table_sum all, marked, walked;
 };
 
@@ -68,7 +65,7 @@ static size_t slots_of(const struct table *t)
 // In octets; slot_next reads whole words.
 static size_t slots_size(const struct table *t)
 {
-	return (slots_of(t) + SLOTS_AT_ONCE) * sizeof(struct slot);
+	return slots_of(t) + SLOTS_AT_ONCE;
 }
 
 void table_huge(const struct table *t, bool now)
@@ -95,6 +92,7 @@ int table_create(
 		return r;
 	t->capacity = capacity;
 	t->now = now;
+	t->mark_whole = t->walk_whole = true;
 	t->memory = pages_map(match_size(capacity));
 	if (!t->memory || getentropy(key, sizeof(key)))
 		goto fail;
@@ -160,7 +158,7 @@ uint32_t table_names_room(const struct table *t)
 
 static struct record record_get(const struct table *t, uint32_t slot)
 {
-	if (t->slots[slot].flags & RECORD_PLAIN)
+	if (t->slots[slot] & RECORD_PLAIN)
 		return (struct record){.enforce_until = UNTIL_FOREVER, .enforce_due = INT64_MAX};
 	return t->records[slot];
 }
@@ -172,10 +170,10 @@ static bool record_is_plain(const struct record *r)
 
 static void record_set(struct table *t, uint32_t slot, const struct record *r)
 {
-	t->slots[slot].flags &= (uint8_t)~RECORD_PLAIN;
-	t->slots[slot].flags |= RECORD_USED;
+	t->slots[slot] &= (uint8_t)~RECORD_PLAIN;
+	t->slots[slot] |= RECORD_USED;
 	if (record_is_plain(r))
-		t->slots[slot].flags |= RECORD_PLAIN;
+		t->slots[slot] |= RECORD_PLAIN;
 	else
 		t->records[slot] = *r;
 }
@@ -197,7 +195,7 @@ uint32_t table_find(const struct table *t, const struct indicator *n)
 	key_from_indicator(n, &key);
 	index = match_find(t->match, &key);
 	// A rule without a record is the scrub's to clear away, not an entry.
-	if (index == MATCH_NONE || !(t->slots[index].flags & RECORD_USED))
+	if (index == MATCH_NONE || !(t->slots[index] & RECORD_USED))
 		return SLOT_NONE;
 	return index;
 }
@@ -228,12 +226,18 @@ struct digest table_hash(const struct table *t, uint32_t slot)
 
 static bool is_marked(const struct table *t, uint32_t slot)
 {
-	return t->marking && t->slots[slot].mark == t->mark;
+	return t->marking && (t->slots[slot] & SLOT_MARK) == t->mark;
 }
 
 static bool is_walked(const struct table *t, uint32_t slot)
 {
-	return t->walking && t->slots[slot].walk == t->walk;
+	return t->walking && (t->slots[slot] & SLOT_WALK) == t->walk;
+}
+
+// It is named, or met, by the latest one.
+static void slot_note(struct table *t, uint32_t slot, uint8_t bit, uint8_t value)
+{
+	t->slots[slot] = (uint8_t)((t->slots[slot] & ~bit) | value);
 }
 
 static void sum_add(struct table_sum *sum, struct digest hash)
@@ -252,7 +256,7 @@ static void account_in(struct table *t, uint32_t slot, struct digest hash)
 {
 	sum_add(&t->all, hash);
 	if (t->marking) {
-		t->slots[slot].mark = t->mark;
+		slot_note(t, slot, SLOT_MARK, t->mark);
 		sum_add(&t->marked, hash);
 	}
 	if (is_walked(t, slot))
@@ -314,12 +318,12 @@ uint8_t table_action_of(const struct table *t, const struct entry *e)
 // Most entries were never in the wheel: theirs is not touched.
 static void end_set(struct table *t, uint32_t rule, int64_t due)
 {
-	if (due == ENDS_NEVER && !(t->slots[rule].flags & RECORD_TIMED))
+	if (due == ENDS_NEVER && !(t->slots[rule] & RECORD_TIMED))
 		return;
 	ends_set(t->ends, rule, due);
-	t->slots[rule].flags &= (uint8_t)~RECORD_TIMED;
+	t->slots[rule] &= (uint8_t)~RECORD_TIMED;
 	if (due != ENDS_NEVER)
-		t->slots[rule].flags |= RECORD_TIMED;
+		t->slots[rule] |= RECORD_TIMED;
 }
 
 // The action by the record, one store; with hold_back a weaker one waits.
@@ -336,10 +340,10 @@ static void settle_action(struct table *t, uint32_t rule, bool hold_back)
 		due = r.monitor_due;
 	end_set(t, rule, due);
 	if (want < is && hold_back) {
-		t->slots[rule].flags |= RECORD_HELD;
+		t->slots[rule] |= RECORD_HELD;
 		return;
 	}
-	t->slots[rule].flags &= (uint8_t)~RECORD_HELD;
+	t->slots[rule] &= (uint8_t)~RECORD_HELD;
 	if (want != is)
 		match_action_set(t->match, rule, want);
 }
@@ -386,7 +390,7 @@ static int slot_add(struct table *t, const struct entry *e)
 			return r;
 	}
 	// New while a walk is under way: counted as met at once, wherever the walk is.
-	t->slots[index] = (struct slot){.walk = t->walking ? t->walk : 0};
+	t->slots[index] = t->mark | t->walk;
 	record_set(t, index, &made);
 	if (table_matched(t, index))
 		settle_action(t, index, false);
@@ -408,10 +412,10 @@ int table_put(struct table *t, const struct entry *e, bool hold_back)
 		r = record_make(t, e);
 		record_set(t, slot, &r);
 		account_in(t, slot, entry_hash(e));
-	} else if (t->marking && t->slots[slot].mark != t->mark) {
+	} else if (t->marking && !is_marked(t, slot)) {
 		// The same record: its deadlines were made when it came, and a clock that
 		// stepped since moves nothing.
-		t->slots[slot].mark = t->mark;
+		slot_note(t, slot, SLOT_MARK, t->mark);
 		sum_add(&t->marked, entry_hash(e));
 	}
 	if (table_matched(t, slot))
@@ -436,11 +440,11 @@ void table_prefetch(const struct table *t, const struct indicator *n)
 
 static void slot_reset(struct table *t, uint32_t slot)
 {
-	if (t->slots[slot].flags & RECORD_HIT)
+	if (t->slots[slot] & RECORD_HIT)
 		t->hits[slot] = (struct table_hits){0};
 	if (table_matched(t, slot))
 		end_set(t, slot, ENDS_NEVER);
-	t->slots[slot] = (struct slot){0};
+	t->slots[slot] = 0;
 }
 
 void table_remove(struct table *t, uint32_t slot)
@@ -457,20 +461,20 @@ void table_remove(struct table *t, uint32_t slot)
 
 static bool slot_used(const struct table *t, uint32_t slot)
 {
-	return t->slots[slot].flags & RECORD_USED;
+	return t->slots[slot] & RECORD_USED;
 }
 
 // The next slot from here on that holds an entry; slots_of: none.
 static uint32_t slot_next(const struct table *t, uint32_t slot)
 {
 	uint32_t end = (uint32_t)slots_of(t);
-	uint64_t words[3];
+	uint64_t word;
 
 	while (slot < end && !slot_used(t, slot)) {
-		uint32_t first = slot & ~(SLOTS_AT_ONCE - 1u);
+		uint32_t first = slot & ~((uint32_t)SLOTS_AT_ONCE - 1);
 
-		memcpy(words, &t->slots[first], sizeof(words));
-		slot = words[0] | words[1] | words[2] ? slot + 1 : first + SLOTS_AT_ONCE;
+		memcpy(&word, &t->slots[first], sizeof(word));
+		slot = word ? slot + 1 : first + (uint32_t)SLOTS_AT_ONCE;
 	}
 	return slot < end ? slot : end;
 }
@@ -497,7 +501,7 @@ void table_hit(
 	match_rule_key(t->match, rule, &is);
 	if (!key_equal(&is, key))
 		return;
-	t->slots[rule].flags |= RECORD_HIT;
+	t->slots[rule] |= RECORD_HIT;
 	h = &t->hits[rule];
 	h->packets += packets;
 	h->bytes += bytes;
@@ -516,7 +520,7 @@ static void end_due(void *ctx, uint32_t rule)
 	struct table *t = ctx;
 
 	if (slot_used(t, rule))
-		settle_action(t, rule, t->slots[rule].flags & RECORD_HELD);
+		settle_action(t, rule, t->slots[rule] & RECORD_HELD);
 }
 
 bool table_tick(struct table *t, struct table_time now)
@@ -542,7 +546,7 @@ void table_ends_hold(struct table *t, bool hold)
 		r.monitor_due = due_of(t, r.monitor_until);
 		record_set(t, slot, &r);
 		if (table_matched(t, slot))
-			settle_action(t, slot, t->slots[slot].flags & RECORD_HELD);
+			settle_action(t, slot, t->slots[slot] & RECORD_HELD);
 	}
 }
 
@@ -558,23 +562,28 @@ void table_poll(struct table *t, bool drained)
 
 // --- marks
 
-// Numbers come round: those of long ago go first. What is zero stays untouched.
-static void numbers_clear(struct table *t, bool marks)
+// The one before was broken off, so that entries have either value: all get this one.
+static void slots_unify(struct table *t, uint8_t bit, uint8_t value)
 {
-	for (size_t i = 0; i < slots_of(t); i++) {
-		uint8_t *number = marks ? &t->slots[i].mark : &t->slots[i].walk;
+	const uint64_t each = UINT64_MAX / UINT8_MAX; // an octet's one in each octet
+	uint64_t was, word;
 
-		if (*number)
-			*number = 0;
+	_Static_assert(RECORD_USED == 1, "times a bit, that bit of what is used");
+	for (size_t i = 0; i < slots_of(t); i += sizeof(word)) {
+		memcpy(&was, &t->slots[i], sizeof(was));
+		word = (was & ~(each * bit)) | (was & each) * value;
+		// What is zero stays untouched.
+		if (word != was)
+			memcpy(&t->slots[i], &word, sizeof(word));
 	}
 }
 
 void table_mark_begin(struct table *t)
 {
-	if (++t->mark == 0) {
-		numbers_clear(t, true);
-		t->mark = 1;
-	}
+	if (!t->mark_whole)
+		slots_unify(t, SLOT_MARK, t->mark);
+	t->mark ^= SLOT_MARK;
+	t->mark_whole = false;
 	t->marking = true;
 	t->marked = (struct table_sum){0};
 }
@@ -606,12 +615,13 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 	for (; slots && (slot = slot_next(t, slot)) < slots_of(t); slot++, slots--) {
 		if (!table_marked(t, slot))
 			table_remove(t, slot);
-		else if (t->slots[slot].flags & RECORD_HELD)
+		else if (t->slots[slot] & RECORD_HELD)
 			settle_action(t, slot, false);
 	}
 	*from = slot_next(t, slot);
 	if (*from < slots_of(t))
 		return false;
+	t->mark_whole = true;
 	table_huge(t, false);
 	return true;
 }
@@ -620,16 +630,17 @@ bool table_settle(struct table *t, uint32_t *from, uint32_t slots)
 
 void table_walk_begin(struct table *t)
 {
-	if (++t->walk == 0) {
-		numbers_clear(t, false);
-		t->walk = 1;
-	}
+	if (!t->walk_whole)
+		slots_unify(t, SLOT_WALK, t->walk);
+	t->walk ^= SLOT_WALK;
+	t->walk_whole = false;
 	t->walking = true;
 	t->walked = (struct table_sum){0};
 }
 
 void table_walk_end(struct table *t)
 {
+	t->walk_whole = t->walking && t->walked.count == t->all.count;
 	t->walking = false;
 }
 
@@ -640,9 +651,9 @@ struct table_sum table_walked(const struct table *t)
 
 static void walk_meet(struct table *t, uint32_t slot)
 {
-	if (t->slots[slot].walk == t->walk)
+	if (is_walked(t, slot))
 		return;
-	t->slots[slot].walk = t->walk;
+	slot_note(t, slot, SLOT_WALK, t->walk);
 	sum_add(&t->walked, table_hash(t, slot));
 }
 
@@ -656,7 +667,7 @@ enum table_fault table_walk_rule(struct table *t, uint32_t rule)
 		return FAULT_UNKNOWN;
 	walk_meet(t, rule);
 	// The wheel lets an end take effect late, and where many come at once in slices.
-	if (!(t->slots[rule].flags & RECORD_HELD)
+	if (!(t->slots[rule] & RECORD_HELD)
 	    && (action < action_of(t, rule, t->now.boot_ms)
 		|| action > action_of(t, rule, ends_ran(t->ends))))
 		return FAULT_ACTION;
@@ -705,9 +716,10 @@ static int rule_relink(struct table *t, uint32_t old)
 	if (error < 0)
 		return error;
 	record_set(t, rule, &r);
-	t->slots[rule].flags |= t->slots[old].flags & RECORD_HIT;
-	t->slots[rule].mark = t->slots[old].mark;
-	if (t->slots[old].flags & RECORD_HIT)
+	t->slots[rule] |= t->slots[old] & RECORD_HIT;
+	slot_note(t, rule, SLOT_MARK, t->slots[old] & SLOT_MARK);
+	slot_note(t, rule, SLOT_WALK, t->walk ^ SLOT_WALK); // not met yet
+	if (t->slots[old] & RECORD_HIT)
 		t->hits[rule] = t->hits[old];
 	slot_reset(t, old);
 	settle_action(t, rule, false);

@@ -306,6 +306,113 @@ static void test_wide_entry_with_narrow_exceptions(void **state)
 	set_free(set);
 }
 
+static uint32_t slot_of(struct set *set, uint32_t i)
+{
+	struct entry e = host_entry(i, 0);
+
+	return table_find(set_table(set), &e.indicator);
+}
+
+// The first n of them; returns whether the sums are those of all entries then.
+static bool walk(struct set *set, uint32_t n)
+{
+	struct table *t = set_table(set);
+	struct table_sum walked, all = table_all(t);
+
+	table_walk_begin(t);
+	for (uint32_t i = 0; i < n; i++)
+		table_walk_rule(t, slot_of(set, i));
+	walked = table_walked(t);
+	table_walk_end(t);
+	return walked.count == all.count && digest_equal(walked.digest, all.digest);
+}
+
+// Which walk met an entry is one bit that changes its meaning with each walk.
+static void test_walks_broken_off(void **state)
+{
+	struct set *set = set_of(6, UNTIL_FOREVER);
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		assert_true(walk(set, 6));
+		assert_false(walk(set, i % 5));
+		assert_true(walk(set, 6));
+		if (i % 2) {
+			assert_false(walk(set, 5));
+			assert_false(walk(set, 1));
+		}
+	}
+	set_free(set);
+}
+
+// What workers had lost is met where it is put again, in this walk and the next, and is still named
+// by the synchronisation under way.
+static void test_a_lost_rule_keeps_its_marks(void **state)
+{
+	struct set *set = set_of(3, UNTIL_FOREVER);
+	struct table *t = set_table(set);
+	struct entry e = host_entry(1, UNTIL_FOREVER);
+
+	(void)state;
+	for (unsigned round = 0; round < 4; round++) {
+		uint32_t from = 0, lost = SLOT_NONE, is = slot_of(set, 1);
+		bool done = false;
+
+		// Each with either value of the other's bit.
+		if (round & 1)
+			assert_true(walk(set, 3));
+		table_mark_begin(t);
+		if (round & 2)
+			assert_int_equal(table_put(t, &e, true), 0);
+		match_unlink(set_live(set)->entries, is);
+		table_walk_begin(t);
+		table_walk_rule(t, slot_of(set, 0));
+		table_walk_rule(t, slot_of(set, 2));
+		assert_int_equal(table_walk_rest(t, &from, 100, &lost, &done), FAULT_MISSING);
+		assert_int_equal(lost, is);
+		assert_int_equal(table_repair(t, FAULT_MISSING, lost), 0);
+		assert_int_equal(table_walked(t).count, 3);
+		assert_true(digest_equal(table_walked(t).digest, table_all(t).digest));
+		table_walk_end(t);
+		assert_int_equal(table_marked(t, slot_of(set, 1)), round >> 1);
+		table_mark_end(t);
+		assert_true(walk(set, 3));
+	}
+	set_free(set);
+}
+
+// Added after one synchronisation and not named by the next: it goes, whatever number that one has.
+static void test_what_came_between_two_synchronisations(void **state)
+{
+	struct set *set = set_of(2, UNTIL_FOREVER);
+	struct change late = {.op = CHANGE_PUT, .entry = host_entry(9, UNTIL_FOREVER)};
+	struct list_state before, now;
+
+	(void)state;
+	set_state(set, &before);
+	for (uint64_t generation = 1; generation < 5; generation++) {
+		uint64_t least;
+
+		assert_int_equal(batch(set, &late, 1, 0), 0);
+		assert_int_equal(reason_of(set, 0, 9), REASON_ENTRY_DENY);
+		before.revision.number += 2;
+		assert_int_equal(set_sync_begin(set, generation, &before), 0);
+		for (uint32_t i = 0; i < 2; i++) {
+			struct entry e = host_entry(i, UNTIL_FOREVER);
+
+			assert_int_equal(set_sync_put(set, generation, &e), 0);
+		}
+		assert_int_equal(set_sync_end(set, generation, &before, true, &least), 0);
+		while (!set_settle(set, 1)) {
+		}
+		set_state(set, &now);
+		assert_true(list_state_equal(&now, &before));
+		assert_int_equal(reason_of(set, 0, 9), REASON_NO_ENTRY);
+		assert_int_equal(reason_of(set, 0, 1), REASON_ENTRY_DENY);
+	}
+	set_free(set);
+}
+
 // Both directions of a connection reach one queue; different connections do not all.
 static void test_rss_is_symmetric(void **state)
 {
@@ -342,6 +449,9 @@ int main(void)
 		cmocka_unit_test(test_removed_and_added_again_before_grace),
 		cmocka_unit_test(test_overlap_and_refused_batch),
 		cmocka_unit_test(test_wide_entry_with_narrow_exceptions),
+		cmocka_unit_test(test_walks_broken_off),
+		cmocka_unit_test(test_a_lost_rule_keeps_its_marks),
+		cmocka_unit_test(test_what_came_between_two_synchronisations),
 		cmocka_unit_test(test_rss_is_symmetric),
 	};
 
