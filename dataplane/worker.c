@@ -4,6 +4,7 @@
 #include "dataplane/worker.h"
 
 #include "dataplane/act.h"
+#include "dataplane/core/packet_commons.h"
 
 #include <rte_branch_prediction.h>
 #include <rte_ethdev.h>
@@ -205,10 +206,21 @@ static bool packet_settle(struct worker *w, struct worker_flight *f, unsigned i,
 	return d.verdict != VERDICT_DROP;
 }
 
-// What is known of a plain packet: the same as when it was asked for.
+// Addresses, protocol and ports of a plain packet: the same as when it was asked for.
 static inline void plain_read(const struct rte_mbuf *m, struct packet_brief *b)
 {
-	(void)packet_brief(rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, b);
+	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
+
+	if (unlikely(be16(data + 12) != 0x0800)) { // a tag, or IPv6
+		(void)packet_brief(data, m->data_len, m->data_len, b);
+		return;
+	}
+	b->family = 4;
+	b->proto = data[23];
+	b->src = data + 26;
+	b->dst = data + 30;
+	b->sport = be16(data + 34);
+	b->dport = be16(data + 36);
 }
 
 // Stored as a whole: whoever reads a part of it need not wait for smaller stores to come together.
@@ -408,24 +420,71 @@ static void __attribute__((noinline)) packet_ask(struct worker_flight *f, unsign
 		= decide_ask(f->policy, &f->packets[i], path->direction, &f->match, &f->asked[i]);
 }
 
+#ifdef PACKET_COMMONS
+// The four packets from i on, where all are of the commonest kind. Returns their octets; 0: not all
+// are.
+static inline uint64_t commons_ask(struct worker_flight *f, unsigned i, uint32_t n4, bool source)
+{
+	struct rte_mbuf *const *m = &f->mbufs[i];
+	const uint8_t *data[PACKET_COMMONS];
+	uint32_t segments = 0, bytes = 0;
+	__m128i len, addr, transport, order;
+
+#pragma GCC unroll 4
+	for (int k = 0; k < PACKET_COMMONS; k++) {
+		// A buffer has these octets, whatever was received into it.
+		data[k] = rte_pktmbuf_mtod(m[k], const uint8_t *);
+		segments |= m[k]->nb_segs ^ 1;
+		bytes += m[k]->data_len;
+	}
+	len = _mm_setr_epi32(m[0]->data_len, m[1]->data_len, m[2]->data_len, m[3]->data_len);
+	if (unlikely(
+		    segments
+		    || !packet_commons(data, len, f->path->frame_max, source, &addr, &transport)
+	    ))
+		return 0;
+	order = _mm_slli_epi32(
+		_mm_add_epi32(_mm_set1_epi32((int)i), _mm_setr_epi32(0, 1, 2, 3)), 24
+	);
+	_mm_storeu_si128((__m128i *)&f->match.v4[n4], addr);
+	_mm_storeu_si128((__m128i *)&f->match.about4[n4], _mm_or_si128(transport, order));
+#pragma GCC unroll 4
+	for (unsigned k = 0; k < PACKET_COMMONS; k++)
+		match_expect4(&f->match, n4 + k);
+	return bytes;
+}
+#endif
+
 // From packet i on as many as are of the commonest kind. Returns the first that is not.
-static unsigned commons_ask(struct worker_flight *f, unsigned i, bool source)
+static unsigned plain_ask(struct worker_flight *f, unsigned i, bool source)
 {
 	const unsigned n = f->n, from = i;
 	const uint32_t len_max = f->path->frame_max;
 	uint32_t n4 = f->match.n4;
 	uint64_t bytes = 0;
 
-	for (; i < n; i++) {
+	while (i < n) {
 		const struct rte_mbuf *m = f->mbufs[i];
 		const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
 
+#ifdef PACKET_COMMONS
+		if (likely(i % PACKET_COMMONS == 0 && i + PACKET_COMMONS <= n)) {
+			uint64_t four = commons_ask(f, i, n4, source);
+
+			bytes += four;
+			if (likely(four)) {
+				i += PACKET_COMMONS;
+				n4 += PACKET_COMMONS;
+				continue;
+			}
+		}
+#endif
 		if (unlikely(m->nb_segs != 1 || !packet_common(data, m->data_len, len_max)))
 			break;
 		match_place4(
 			&f->match,
 			n4++,
-			i,
+			i++,
 			packet_common_addr(data, source),
 			packet_common_transport(data, source)
 		);
@@ -451,7 +510,7 @@ static void flight_ask(struct worker *w, struct worker_flight *f)
 	briefly = decide_briefly(f->policy, direction);
 	for (;; i++) {
 		if (briefly && match_pushed(&f->match) == i)
-			i = commons_ask(f, i, direction == DIRECTION_IN);
+			i = plain_ask(f, i, direction == DIRECTION_IN);
 		if (i == f->n)
 			break;
 		packet_ask(f, i, briefly);

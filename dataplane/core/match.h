@@ -196,6 +196,12 @@ static inline unsigned match_pushed(const struct match_burst *b)
 	return b->n4 + b->n6;
 }
 
+// The filter of the IPv4 address that is at n4 is asked for.
+static inline void match_expect4(const struct match_burst *b, uint32_t n4)
+{
+	__builtin_prefetch(&b->filters->near[b->v4[n4] >> 13]);
+}
+
 // match_push of an IPv4 address, by a caller that keeps the counts: n4 of IPv4 so far, `pushed` of
 // both families. addr: host byte order; transport: protocol << 16 | port.
 static inline void
@@ -203,7 +209,7 @@ match_place4(struct match_burst *b, uint32_t n4, uint32_t pushed, uint32_t addr,
 {
 	b->v4[n4] = addr;
 	b->about4[n4] = pushed << 24 | transport;
-	__builtin_prefetch(&b->filters->near[addr >> 13]);
+	match_expect4(b, n4);
 }
 
 // One more address, at most MATCH_BURST; its filter is asked for. proto 0: ports unknown, port

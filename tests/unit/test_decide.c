@@ -5,6 +5,7 @@
 // Single packets against rules are golden cases, all combinations the model's.
 
 #include "dataplane/core/decide.h"
+#include "dataplane/core/packet_commons.h"
 #include "tests/golden/frame.h"
 #include "tests/match_memory.h"
 #include "tests/unit/cm.h"
@@ -283,6 +284,92 @@ static void test_commonest(void **state)
 	}
 }
 
+#ifdef PACKET_COMMONS
+static uint32_t draw(uint32_t n)
+{
+	static uint32_t state = 1;
+
+	state = state * 1664525 + 1013904223;
+	return (uint32_t)((uint64_t)state * n >> 32);
+}
+
+static void four_compare(const struct frame f[static PACKET_COMMONS], bool *ret_taken)
+{
+	const uint8_t *data[PACKET_COMMONS];
+	uint32_t addrs[4], transports[4];
+	bool all = true;
+
+	for (int k = 0; k < PACKET_COMMONS; k++) {
+		data[k] = f[k].octets;
+		all &= packet_common(f[k].octets, f[k].len, 600);
+	}
+	for (int source = 0; source < 2; source++) {
+		__m128i addr, transport;
+
+		*ret_taken = packet_commons(
+			data,
+			_mm_setr_epi32((int)f[0].len, (int)f[1].len, (int)f[2].len, (int)f[3].len),
+			600,
+			source,
+			&addr,
+			&transport
+		);
+		assert_int_equal(*ret_taken, all);
+		_mm_storeu_si128((__m128i *)addrs, addr);
+		_mm_storeu_si128((__m128i *)transports, transport);
+		for (int k = 0; all && k < PACKET_COMMONS; k++) {
+			assert_int_equal(addrs[k], packet_common_addr(data[k], source));
+			assert_int_equal(transports[k], packet_common_transport(data[k], source));
+		}
+	}
+}
+
+// Four at once are taken where each of them is, whatever an octet of their headers or their length
+// becomes.
+static void test_four_at_once(void **state)
+{
+	static const char *const texts[] = {
+		"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S / data 30",
+		"eth / ip 10.1.2.3>198.51.100.9 / udp 40000>443 / data 30",
+		"eth / ip 192.0.2.200>203.0.113.8 / tcp 1>65535 / data 500",
+		"eth / ip 10.0.0.1>203.0.113.7 / udp 53>53 / data 300",
+		"eth / vlan 5 / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S",
+	};
+	static struct frame whole[5], f[PACKET_COMMONS];
+	unsigned taken = 0, refused = 0;
+	char error[128];
+	bool was;
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(frame_parse(texts[i], &whole[i], error), 0);
+	for (int round = 0; round < 200000; round++) {
+		struct frame *changed = &f[draw(PACKET_COMMONS)];
+
+		for (int k = 0; k < PACKET_COMMONS; k++)
+			f[k] = whole[draw(round % 8 ? 4 : 5)];
+		if (draw(2))
+			changed->octets[12 + draw(42)] = (uint8_t)draw(256);
+		if (draw(8) == 0)
+			changed->len = draw(700);
+		if (draw(8) == 0) // a port that may be odd
+			memcpy(changed->octets + 34 + 2 * draw(2), (uint8_t[]){0x0d, 0xd8}, 2);
+		four_compare(f, &was);
+		taken += was;
+		refused += !was;
+	}
+	assert_true(taken > 50000 && refused > 50000);
+	// Each port of brief_udp.
+	for (unsigned port = 0; port < 65536; port++) {
+		for (int k = 0; k < PACKET_COMMONS; k++)
+			f[k] = whole[1];
+		f[port % 4].octets[36] = (uint8_t)(port >> 8);
+		f[port % 4].octets[37] = (uint8_t)port;
+		four_compare(f, &was);
+	}
+}
+#endif
+
 // A packet that is not described is looked up by the same address, protocol and port.
 static void test_asked_briefly(void **state)
 {
@@ -350,6 +437,9 @@ int main(void)
 		cmocka_unit_test_setup(test_reasons_of_the_walk, setup),
 		cmocka_unit_test_setup(test_embedded_addresses, setup),
 		cmocka_unit_test_setup(test_commonest, setup),
+#ifdef PACKET_COMMONS
+		cmocka_unit_test_setup(test_four_at_once, setup),
+#endif
 		cmocka_unit_test_setup(test_asked_briefly, setup),
 	};
 
