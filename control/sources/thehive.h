@@ -12,6 +12,7 @@
 //   thehive_read.c   reading one case     thehive_plan.c   what was read against the ledger
 //   thehive_apply.c  what differs is written, in slices
 //   thehive_list.c   both listings        thehive_query.c  requests' bodies
+//   thehive_bulk.c   which cases of a page differ from the ledger
 //   thehive_immune.c false positives that suspend what lists say
 //   thehive_status.c what it tells of itself    thehive_setup.c  `stanch thehive setup`
 //   thehive_hook.c, thehive_judge.c, thehive_indicator.c   pure

@@ -59,6 +59,7 @@ struct hive_known {
 };
 
 // Outlives the source: the ledger may commit after it.
+struct hive_bulk;
 struct hive_setup;
 struct hive_plan;
 LIST_HEAD(hive_plans, hive_plan);
@@ -92,7 +93,9 @@ struct hive_changed {
 enum hive_full_step {
 	FULL_IDLE,
 	FULL_PAGE, // of closed true positives; then, `tagged`, of cases with observables of ours
-	FULL_READ, // the page's cases one by one
+	FULL_BULK, // the observables of the page's cases, compared with the ledger
+	FULL_READ, // those cases that differ, one by one
+	FULL_OWNER, // observables that none of the cases read or compared has
 	FULL_ABSENT, // claims whose cases were in no page
 	FULL_IMMUNE, // the same of immunities
 };
@@ -111,6 +114,8 @@ struct hive_full {
 	size_t from; // cases made at that instant that are done
 	json_t *page;
 	bool tagged;
+	struct hive_bulk *bulk; // of the page; NULL: each of its cases is read
+	bool no_bulk; // this TheHive refuses the question
 	char immune[HIVE_REF_MAX]; // the last immunity looked at
 	size_t at; // in the page
 	int64_t claim_id; // absent: the last claim looked at
@@ -240,4 +245,5 @@ void hive_list_fini(struct thehive *);
 void hive_list_start(struct thehive *); // the version is known
 void hive_list_resume(struct thehive *); // after a back-off
 void hive_list_full(struct thehive *); // the full one, now
-void hive_list_read_done(struct thehive *, bool failed); // a paced reading ended
+void hive_list_read(struct thehive *, const struct hive_findings *); // of a paced reading
+void hive_list_read_done(struct thehive *, bool failed); // it ended

@@ -6,12 +6,14 @@
 //
 //   changes  cases changed since the cursor; observables made or changed since theirs (4 does not
 //            touch the case for those), and the cases of those: each is a hint
-//   full     all closed true positives, oldest first, the denying ones read one by one; those with
+//   full     all closed true positives, oldest first, those that differ from the ledger (see
+//            thehive_bulk.h) read one by one; those with
 //            observables that count by their own tags; then each case that has claims or
 //            immunities and was not among them, asked for by its id
 //
 // An empty or cut list ends nothing: what ends and what orphans is decided by reading the case.
 
+#include "control/sources/thehive_bulk.h"
 #include "control/sources/thehive_internal.h"
 #include "control/sources/thehive_query.h"
 
@@ -374,7 +376,65 @@ static void full_page_come(void *ctx, const struct http_answer *answer)
 	full->page = page;
 	full->at = 0;
 	full->step = FULL_READ;
+	if (!full->tagged && !full->no_bulk && hive_bulk_begin(hive, page, &full->bulk) == 0)
+		full->step = FULL_BULK;
 	full_soon(hive);
+}
+
+static void bulk_drop(struct hive_full *full)
+{
+	hive_bulk_free(full->bulk);
+	full->bulk = NULL;
+}
+
+// Without a comparison each case is read.
+static void full_bulk_come(void *ctx, const struct http_answer *answer)
+{
+	struct thehive *hive = ctx;
+	struct hive_full *full = &hive->full;
+	full->waiting = false;
+	if (!answer->error && answer->status == 400) {
+		log_notice("%s: this TheHive does not list observables of cases", hive->source);
+		full->no_bulk = true;
+		full->step = FULL_READ;
+		bulk_drop(full);
+		full_soon(hive);
+		return;
+	}
+	json_t *page = hive_answer_json(hive, "observables of closed cases", answer);
+	if (!page)
+		return;
+	int more = json_is_array(page) ? hive_bulk_take(hive, full->bulk, page) : -EINVAL;
+	json_decref(page);
+	if (more < 0) {
+		hive_trouble(
+			hive,
+			"observables of closed cases",
+			answer,
+			"the list holds something that is no observable"
+		);
+		return;
+	}
+	hive_well(hive);
+	if (more == 0)
+		full->step = FULL_READ;
+	full_soon(hive);
+}
+
+static void full_bulk(struct thehive *hive)
+{
+	struct hive_full *full = &hive->full;
+	char *body = hive_bulk_query(hive, full->bulk);
+	if (!body) { // no case that denies
+		full->step = FULL_READ;
+		full_soon(hive);
+		return;
+	}
+	int error
+		= query(hive, "/api/v1/query?name=stanch-closed-observables", body, full_bulk_come);
+	full->waiting = !error;
+	if (error)
+		hive_trouble(hive, "observables of closed cases", NULL, strerror(-error));
 }
 
 static void full_page_ask(struct thehive *hive)
@@ -444,11 +504,14 @@ static bool full_case(struct thehive *hive, const json_t *body)
 			hive_known_put(hive, j.id, j.verdict, j.updated_ms);
 		return false;
 	}
+	if (j.verdict == HIVE_DENY && hive->full.bulk && !hive_bulk_differs(hive->full.bulk, j.id))
+		return false;
 	return full_read_start(hive, j.id, body);
 }
 
 static void full_page_next(struct hive_full *full, size_t n)
 {
+	bulk_drop(full);
 	if (full->tagged) {
 		full->from += n;
 		full->step = n < HIVE_PAGE ? FULL_ABSENT : FULL_PAGE;
@@ -464,6 +527,40 @@ static void full_page_next(struct hive_full *full, size_t n)
 	}
 }
 
+// --- observables without an owner
+
+static void owner_come(void *ctx, const struct http_answer *answer)
+{
+	struct thehive *hive = ctx;
+	struct hive_full *full = &hive->full;
+	full->waiting = false;
+	full->step = FULL_READ;
+	json_t *page = page_read(hive, "case of an observable", true, answer);
+	if (!page)
+		return; // the next listing finds it again
+	const json_t *body = json_array_get(page, 0);
+	struct hive_judgement j;
+	const char *reason;
+	bool reads = body && hive_case_judge(&hive->rules, body, NULL, &j, &reason) == 0
+		&& j.verdict == HIVE_DENY && full_read_start(hive, j.id, body);
+	if (reads)
+		full->step = FULL_OWNER;
+	json_decref(page);
+	if (!reads)
+		full_soon(hive);
+}
+
+// False: there is none, or it cannot be asked for.
+static bool full_owner(struct thehive *hive)
+{
+	char observable[HIVE_ID_MAX];
+	if (!hive_bulk_owner_next(hive->full.bulk, observable))
+		return false;
+	char *body = hive_query_parent(&hive->rules, observable);
+	hive->full.waiting = query(hive, "/api/v1/query?name=stanch-parent", body, owner_come) == 0;
+	return hive->full.waiting;
+}
+
 static void full_read(struct thehive *hive)
 {
 	struct hive_full *full = &hive->full;
@@ -474,6 +571,8 @@ static void full_read(struct thehive *hive)
 			return;
 		full->at++;
 	}
+	if (full->bulk && full_owner(hive))
+		return;
 	full_page_next(full, n);
 	json_decref(full->page);
 	full->page = NULL;
@@ -563,6 +662,12 @@ static void full_immune(struct thehive *hive)
 		full_soon(hive);
 }
 
+void hive_list_read(struct thehive *hive, const struct hive_findings *findings)
+{
+	if (hive->full.bulk)
+		hive_bulk_read(hive->full.bulk, findings);
+}
+
 void hive_list_read_done(struct thehive *hive, bool failed)
 {
 	struct hive_full *full = &hive->full;
@@ -581,6 +686,8 @@ void hive_list_read_done(struct thehive *hive, bool failed)
 	}
 	if (full->step == FULL_READ)
 		full->at++;
+	else if (full->step == FULL_OWNER)
+		full->step = FULL_READ;
 	full_soon(hive);
 }
 
@@ -599,6 +706,13 @@ static void full_go_on(evutil_socket_t fd, short what, void *ctx)
 		break;
 	case FULL_PAGE:
 		full_page_ask(hive);
+		break;
+	case FULL_BULK:
+		full_bulk(hive);
+		break;
+	case FULL_OWNER:
+		full->step = FULL_READ; // its case could not be read: the next listing finds it
+		full_soon(hive);
 		break;
 	case FULL_READ:
 		full_read(hive);
@@ -634,6 +748,7 @@ int hive_list_init(struct thehive *hive)
 void hive_list_fini(struct thehive *hive)
 {
 	absent_clear(&hive->full);
+	bulk_drop(&hive->full);
 	json_decref(hive->full.page);
 	struct event *events[] = {hive->changed.timer, hive->full.timer, hive->full.step_event};
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)

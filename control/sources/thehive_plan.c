@@ -53,7 +53,7 @@ static int have_compare(const void *a, const void *b)
 	return order ? order : indicator_compare(&x->claim.indicator, &y->claim.indicator);
 }
 
-static int haves_find(struct thehive *hive, const char *case_id, struct hive_haves *haves)
+int hive_haves_find(struct thehive *hive, const char *case_id, struct hive_haves *haves)
 {
 	char prefix[HIVE_REF_MAX];
 	hive_ref_print(hive, case_id, "", prefix);
@@ -139,7 +139,7 @@ static int missing_add(struct hive_read *read, const char *observable)
 int hive_missing_find(struct hive_read *read)
 {
 	struct hive_haves haves = {0};
-	int error = haves_find(read->hive, read->of->id, &haves);
+	int error = hive_haves_find(read->hive, read->of->id, &haves);
 	findings_sort(&read->findings);
 	for (size_t i = 0; i < haves.n && !error; i++) {
 		const struct hive_have *have = &haves.list[i];
@@ -349,15 +349,14 @@ static void plan_withdraw(struct hive_plan *plan)
 	}
 }
 
+void hive_reason_print(const struct hive_judgement *judgement, char reason[HIVE_WHY_MAX])
+{
+	snprintf(reason, HIVE_WHY_MAX, "TheHive case %s: %s", judgement->number, judgement->title);
+}
+
 static void plan_deny(struct hive_plan *plan)
 {
-	snprintf(
-		plan->reason,
-		sizeof(plan->reason),
-		"TheHive case %s: %s",
-		plan->judgement.number,
-		plan->judgement.title
-	);
+	hive_reason_print(&plan->judgement, plan->reason);
 	for (size_t i = 0; i < plan->findings.n; i++) {
 		const struct hive_finding *finding = &plan->findings.list[i];
 		if (finding->kind == HIVE_REFUSED)
@@ -461,7 +460,7 @@ int hive_plan_make(struct hive_read *read, struct hive_plan **ret_plan)
 	plan->refused = json_array();
 	plan->held = json_array();
 	LIST_INSERT_HEAD(&plan->hive->plans, plan, link);
-	int error = haves_find(plan->hive, plan->id, &plan->haves);
+	int error = hive_haves_find(plan->hive, plan->id, &plan->haves);
 	if (!error)
 		error = plan_room(plan);
 	if (!error)

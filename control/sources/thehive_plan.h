@@ -16,7 +16,7 @@ struct hive_have {
 	char observable[HIVE_ID_MAX];
 	struct claim claim; // its texts are in the next members
 	char author[HIVE_NAME_MAX], reason[HIVE_WHY_MAX], number[16];
-	bool wanted; // the reading asks for it too
+	bool wanted; // the reading asks for it too; a bulk comparison: it was seen
 };
 
 struct hive_haves {
@@ -62,4 +62,8 @@ void hive_ref_print(
 );
 // Of sorted ones. NULL: none is of that observable.
 const struct hive_finding *hive_finding_of(const struct hive_findings *, const char *observable);
+// The case's claims, sorted by observable; ret_haves->list is to be freed. -errno.
+int hive_haves_find(struct thehive *, const char *case_id, struct hive_haves *ret_haves);
+// Of a claim of the case.
+void hive_reason_print(const struct hive_judgement *, char reason[HIVE_WHY_MAX]);
 void hive_held_add(json_t *held, const char *observable);

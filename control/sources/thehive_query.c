@@ -71,12 +71,16 @@ static char *body(const struct hive_rules *rules, bool cases, json_t *steps)
 	return text;
 }
 
-char *hive_query_observables(const struct hive_rules *rules, const char *case_id, size_t from)
+static json_t *types_of(const struct conf_thehive *conf)
 {
-	const struct conf_thehive *conf = rules->conf;
 	json_t *types = words(conf->data_types, conf->n_data_types);
 	for (size_t i = 0; i < conf->n_types; i++)
 		json_array_append_new(types, json_string(conf->types[i].type));
+	return types;
+}
+
+char *hive_query_observables(const struct hive_rules *rules, const char *case_id, size_t from)
+{
 	return body(
 		rules,
 		false,
@@ -88,7 +92,7 @@ char *hive_query_observables(const struct hive_rules *rules, const char *case_id
 			case_id,
 			"_name",
 			"observables",
-			filter(one_of("dataType", types)),
+			filter(one_of("dataType", types_of(rules->conf))),
 			sorted("_createdAt"),
 			page(from, HIVE_OBSERVABLES_PAGE)
 		)
@@ -223,6 +227,30 @@ char *hive_query_closed(const struct hive_rules *rules, int64_t made_since_ms, s
 			filter(json_pack("{s:o}", "_and", all)),
 			sorted("_createdAt"),
 			page(from, HIVE_PAGE)
+		)
+	);
+}
+
+char *hive_query_observables_of(const struct hive_rules *rules, json_t *cases, size_t from)
+{
+	json_t *any = json_array();
+	size_t i;
+	json_t *id;
+	json_array_foreach(cases, i, id) json_array_append_new(any, json_pack("{s:O}", "_id", id));
+	json_decref(cases);
+	return body(
+		rules,
+		false,
+		json_pack(
+			"[{s:s},o,{s:s},o,o,o]",
+			"_name",
+			"listCase",
+			filter(json_pack("{s:o}", "_or", any)),
+			"_name",
+			"observables",
+			filter(one_of("dataType", types_of(rules->conf))),
+			sorted("_createdAt"),
+			page(from, HIVE_OBSERVABLES_PAGE)
 		)
 	);
 }

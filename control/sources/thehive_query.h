@@ -26,6 +26,8 @@ char *hive_query_newest(const struct hive_rules *, bool cases);
 char *hive_query_changed(const struct hive_rules *, int64_t since_ms, size_t from);
 // Observables made or changed since, and the cases of those.
 char *hive_query_observed(const struct hive_rules *, int64_t since_ms, size_t from, bool cases);
+// The observables of these cases (an array of ids, taken), of the types that count.
+char *hive_query_observables_of(const struct hive_rules *, json_t *cases, size_t from);
 // Cases of which an observable bears a tag that counts without the case's response action: an
 // action of its own, or a false positive. Tags with a duration are not found.
 char *hive_query_tagged(const struct hive_rules *, size_t from);

@@ -79,6 +79,8 @@ static void read_end(struct hive_read *read)
 	if (!failed) {
 		hive->counters.reads++;
 		of->attempts = 0;
+		if (paced)
+			hive_list_read(hive, &read->findings);
 		hive_apply(read);
 	} else if (read->may_withdraw && !paced) {
 		of->later = true;

@@ -515,14 +515,24 @@ class Store:
             return []
         raise bad(f"Unknown query {name}")
 
+    def by_ids(self, steps):
+        """Cases named by their ids: found without a walk over 100,000 of them. Else None."""
+        if len(steps) < 2 or steps[0] != {"_name": "listCase"} or set(steps[1]) != {"_name", "_or"} \
+                or any(set(c) != {"_id"} for c in steps[1]["_or"]):
+            return None
+        found = (self.cases.get(c["_id"]) for c in steps[1]["_or"])
+        return [c for c in found if c and self.visible(c)]
+
     def query(self, body, api):
         """Returns (list, or a number for count; total or None)."""
         if not isinstance(body, dict) or not isinstance(body.get("query"), list) or not body["query"]:
             raise bad("Expected {\"query\": […]}")
         if set(body) - ({"query", "excludeFields"} if self.version == 5 else {"query"}):
             raise bad("Unknown attribute beside query")
-        things, total = self.start(body["query"][0]), None
-        for op in body["query"][1:]:
+        steps, total = body["query"], None
+        ids = self.by_ids(steps)
+        things = self.start(steps[0]) if ids is None else ids
+        for op in steps[1 if ids is None else 2:]:
             name = op.get("_name")
             if name == "filter":
                 things = [t for t in things if self.matches(t, op, api)]

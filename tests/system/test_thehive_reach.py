@@ -143,6 +143,47 @@ class Reach(HiveCase):
                     self.assertTrue(lab.live(*["203.0.113.7"] * last_is_closed))
 
     @both
+    def test_a_full_listing_compares_whole_pages(self, version):
+        """Cases that do not differ from the ledger cost a few requests a hundred of them."""
+        lab, hive = self.lab(version)
+        cases, observables = [], []
+        for i in range(220):
+            case = hive.case_create(f"Case {i}", field="enforce")
+            observables.append([hive.observable_create(case, f"198.18.{j}.{i + 1}") for j in (0, 1)])
+            cases.append(case)
+        hive.close_all(cases)
+        claims = {f"198.18.{j}.{i + 1}" for i in range(220) for j in (0, 1)}
+        wait_for("all claims", lambda: lab.status()["counts"]["claims"] == len(claims), 60)
+        lab.settled()
+
+        def listed():
+            lab.stop()
+            hive.requests_forget()
+            lab.start()
+            lab.settled()
+            return [r for r in hive.requests() if r["user"] == GATEWAY]
+
+        hive.set(hook_lose=-1)
+        hive.set(clock_step_ms=60000)  # so that they lie before what each listing of changes repeats
+        hive.patch(hive.case_create("Later"), tags=["x"])
+        hive.observable_create(hive.case_create("Later"), "203.0.113.8")
+        listed()
+        self.assertLess(len(listed()), 30)
+        # Each of these is found by one listing, and costs what reading its case costs.
+        hive.observable_patch(observables[0][0], ioc=False)
+        hive.observable_delete(observables[110][1])
+        hive.observable_create(cases[219], "203.0.113.7")  # who has it, the list does not say
+        hive.observable_patch(observables[5][0], tags=["stanch:none"])
+        hive.reopen(cases[150])
+        hive.case_delete(cases[200])
+        claims -= {"198.18.0.1", "198.18.1.111", "198.18.0.6", "198.18.0.151", "198.18.1.151"}
+        self.assertLess(len(listed()), 80)
+        found = lab.claims()
+        self.assertEqual(set(found), claims | {"203.0.113.7"})
+        self.assertEqual({i for i, c in found.items() if c["state"] != "live"},
+                         {"198.18.0.201", "198.18.1.201"})
+
+    @both
     def test_thehives_clock_steps(self, version):
         """Cursors are by its clock; what they miss after a step back, a full listing finds."""
         lab, hive = self.lab(version, incremental_s=1, full_s=2)
