@@ -179,6 +179,7 @@ void wb_ask(
 	struct wb_hive *, const char *method, const char *path, json_t *body, http_answer_cb done
 );
 bool wb_good(const struct http_answer *);
+bool wb_changed(const struct http_answer *); // to a PATCH, and by TheHive, not by a proxy's page
 json_t *wb_answer_json(const struct http_answer *); // NULL: none
 bool wb_missing(const struct http_answer *); // 404 in TheHive's own words, not a proxy's
 // Where it is not good: tried again, given up, the case gone, or a permission missing.

@@ -122,6 +122,19 @@ bool wb_good(const struct http_answer *a)
 	return !a->error && a->status >= 200 && a->status < 300;
 }
 
+bool wb_changed(const struct http_answer *a)
+{
+	json_t *body;
+	bool changed;
+
+	if (!wb_good(a) || a->status == 204)
+		return wb_good(a);
+	body = wb_answer_json(a);
+	changed = json_array_size(body) > 0 || *wb_text(body, "_id");
+	json_decref(body);
+	return changed;
+}
+
 json_t *wb_answer_json(const struct http_answer *a)
 {
 	return a->error || !a->body_len ? NULL : json_loadb(a->body, a->body_len, 0, NULL);
@@ -142,6 +155,8 @@ static void answer_text(const struct wb_hive *h, const struct http_answer *a, ch
 
 	if (a->error)
 		snprintf(why, WB_WHY_MAX, "%s: %.120s", h->op.what, a->error_text);
+	else if (wb_good(a))
+		snprintf(why, WB_WHY_MAX, "%s: the answer is none of TheHive's", h->op.what);
 	else if (a->status == 401)
 		snprintf(why, WB_WHY_MAX, "%s: 401: the key is not accepted", h->op.what);
 	else

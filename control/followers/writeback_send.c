@@ -418,7 +418,7 @@ static void attempts_written(void *ctx, const struct http_answer *a)
 	json_t *attempts = wb_member(h->op.state, "attempts");
 
 	h->op.busy = false;
-	if (wb_good(a)) {
+	if (wb_changed(a)) {
 		wb_well(h);
 		h->counters[WB_WRITTEN_UPDATES]++;
 		wb_number_set(attempts, "told", h->op.total);

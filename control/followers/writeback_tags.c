@@ -91,7 +91,7 @@ static void tags_written(void *ctx, const struct http_answer *a)
 	char path[HIVE_ID_MAX + 32];
 
 	h->op.busy = false;
-	if (wb_good(a)) {
+	if (wb_changed(a)) {
 		wb_well(h);
 		h->denied_ms[WB_OBSERVABLE] = 0;
 		tags_done(h, true);

@@ -3,6 +3,7 @@
 """What is written to TheHive's cases: once, whatever is lost, refused or restarted in between."""
 
 import os
+import random
 import re
 import signal
 import threading
@@ -10,6 +11,7 @@ import time
 import unittest
 
 import lab
+from f5xc_client import F5XC
 from thehive_client import TheHive
 
 GATEWAY, KEY = "stanch@soc", "gateway-key"
@@ -43,7 +45,8 @@ class WriteBack(unittest.TestCase):
         cls.addClassCleanup(cls.lab.close)
         cls.lab.__enter__()
 
-    def begin(self, version, writeback="}", **more):
+    def begin(self, version, writeback="}", f5=None, **more):
+        self.f5 = f5
         self.port = lab.free_port()
         self.hive = TheHive(version=version, webhook_url=f"http://127.0.0.1:{self.port}/v1/hooks/thehive",
                             webhook_auth="bearer:hook-word",
@@ -57,7 +60,8 @@ class WriteBack(unittest.TestCase):
         writeback = writeback if writeback.startswith("{") else QUICK + writeback
         hive = {"url": self.hive.url, "key": KEY, "hook": "hook-word",
                 "more": {"index_delay_ms": 200, "max_per_second": 200, "writeback": writeback} | more}
-        self.lab.configure(self.lab.control_section(hive=hive, listen=f"127.0.0.1:{self.port}"))
+        f5 = self.f5 and {"url": self.f5.url, "token": "word", "more": {"min_interval_ms": 50, "reconcile_s": 1}}
+        self.lab.configure(self.lab.control_section(hive=hive, f5=f5, listen=f"127.0.0.1:{self.port}"))
 
     def finish(self):
         self.lab.end(self.control)
@@ -223,6 +227,13 @@ class WriteBack(unittest.TestCase):
         self.settled()
         self.assertEqual(len(self.hive.told(case)), 1)
 
+    def test_the_state_in_f5_xc(self):
+        with F5XC(token="word") as f5:
+            self.begin(5, f5=f5)
+            self.addCleanup(self.finish)
+            case, _ = self.case(A)
+            self.assertIn("F5 XC: stored", self.until_told(case, "denied", n=1)[0])
+
     # --- faults
 
     @both
@@ -313,6 +324,34 @@ class WriteBack(unittest.TestCase):
         self.assertEqual(self.status()["revision"], revision)
         self.assertEqual(len(self.written()), n)
         self.assertEqual(len(self.hive.told(case)), 1)
+
+    @both
+    def test_any_faults_any_restarts(self, version):
+        """Whatever happens on the way: one text for each case, one task in 4, and every tag."""
+        seed = random.randrange(1 << 32)
+        chance = random.Random(seed)
+        self.hive.set(index_delay_ms=300)
+        self.configure(index_delay_ms=600)
+        self.restart()
+        cases = []
+        for i in range(6):
+            if chance.random() < 0.7:
+                how = chance.choice(["lost", "lost", "500", "close", "truncated", "html"])
+                path = chance.choice(["POST .*(comment|log|task)$", "PATCH", "query"])
+                self.hive.fail(how, n=1, path=path, user=GATEWAY)
+            cases.append(self.case(f"198.18.0.{i + 1}"))
+            if chance.random() < 0.2:
+                self.restart()
+        with self.subTest(seed=seed):
+            for case, (observable,) in cases:
+                self.until_told(case, "is denied", seconds=60)
+                lab.wait_for(lambda o=observable: self.hive.tags(o) == ["stanch:enforced"], "the tag", 60)
+            self.hive.heal()
+            self.settled()
+            for case, _ in cases:
+                self.assertEqual(len(self.hive.told(case)), 1, self.hive.told(case))
+            tasks = self.hive.state()["tasks"]
+            self.assertEqual(len(tasks), len(cases) if version == 4 else 0)
 
     def test_each_switch(self):
         parts = {"enforced": "are denied", "refused": "refused, and not", "withdrawn": "denied no longer",
