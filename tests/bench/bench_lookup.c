@@ -238,6 +238,19 @@ static uint64_t burst_finish(const struct lookup *l, struct match_burst *burst)
 	return (uint64_t)__builtin_popcountll(burst->hits);
 }
 
+// As the worker does.
+static inline void burst_push(const struct lookup *l, struct match_burst *burst, uint32_t i)
+{
+	if (l->family == 4) {
+		for (uint32_t k = 0; k < LOOKUP_BURST; k++)
+			match_place4(burst, k, k, l->queries4[i + k], PROTO_TCP << 16 | 443);
+		burst->n4 = LOOKUP_BURST;
+		return;
+	}
+	for (unsigned k = 0; k < LOOKUP_BURST; k++)
+		match_push(burst, 6, lookup_query(l, i + k), PROTO_TCP, 443);
+}
+
 static uint64_t ours_run(const struct lookup *l, uint32_t from, uint32_t n)
 {
 	static struct match_burst bursts[DEPTH + 1];
@@ -248,8 +261,7 @@ static uint64_t ours_run(const struct lookup *l, uint32_t from, uint32_t n)
 		struct match_burst *burst = &bursts[begun++ % (DEPTH + 1)];
 
 		match_clear(l->match, burst);
-		for (unsigned k = 0; k < LOOKUP_BURST; k++)
-			match_push(burst, l->family, lookup_query(l, i + k), PROTO_TCP, 443);
+		burst_push(l, burst, i);
 		if (begun > 1)
 			match_look(l->match, &bursts[(begun - 2) % (DEPTH + 1)]);
 		if (begun - ended > DEPTH)
