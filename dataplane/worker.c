@@ -539,26 +539,35 @@ static void flight_end(struct worker *w)
 		rte_pktmbuf_free_bulk(out.drop, out.n_drop);
 }
 
-// Each burst ends while the next one is on its way: what the memory is asked for has the other
-// one's work to arrive in. Its filters are asked for before the burst before it ends and read
-// after; its lines and rules while the next one is received and its headers are read.
+// Three bursts are on their way at a time, so that what each asks the memory for has the others'
+// work to arrive in: one was received, its headers come; one was asked for, its filters and then
+// its lines and rules come; and one ends.
+static void flights_step(struct worker *w, struct worker_flight *received)
+{
+	struct worker_flight *f = w->received;
+
+	if (w->flying)
+		match_look(w->live->entries, &w->flying->match);
+	if (f)
+		flight_ask(w, f);
+	flight_end(w);
+	if (f)
+		match_begin(w->live->entries, &f->match);
+	w->flying = f;
+	w->received = received;
+}
+
 static unsigned path_poll(struct worker *w, const struct worker_path *path)
 {
-	struct worker_flight *f = &w->flights[w->flying == &w->flights[0]];
+	struct worker_flight *f = &w->flights[w->next];
 
 	f->path = path;
 	f->n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, f->mbufs, WORKER_BURST);
 	for (uint16_t i = 0; i < f->n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
-	if (w->flying)
-		match_look(w->live->entries, &w->flying->match);
+	flights_step(w, f->n ? f : NULL);
 	if (f->n)
-		flight_ask(w, f);
-	flight_end(w);
-	if (f->n) {
-		match_begin(w->live->entries, &f->match);
-		w->flying = f;
-	}
+		w->next = (w->next + 1) % WORKER_FLIGHTS;
 	return f->n;
 }
 
@@ -587,7 +596,8 @@ unsigned worker_turn(struct worker *w)
 	events_poll(w->events, w->index);
 	if (++w->held == HELD_LOOPS)
 		flight_end(w);
-	// Only where nothing is kept back: every packet is freed or with its driver.
+	// Only where nothing that was looked up is kept back: it is freed or with its driver. What
+	// was only received will meet the list as it is then.
 	if (!w->flying) {
 		rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
 		w->held = 0;
@@ -598,7 +608,8 @@ unsigned worker_turn(struct worker *w)
 
 void worker_end(struct worker *w)
 {
-	flight_end(w);
+	flights_step(w, NULL);
+	flights_step(w, NULL);
 	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
 	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
 }

@@ -29,7 +29,9 @@ struct worker_path { // one direction of a pair
 #define WORKER_BURST 32
 #endif
 
-// A burst between its two steps. worker only
+#define WORKER_FLIGHTS 3
+
+// A burst on its way. worker only
 struct worker_flight {
 	const struct worker_path *path;
 	const struct policy *policy;
@@ -67,8 +69,10 @@ struct worker {
 	struct sketch *sketch;
 	int32_t sample_left; // packets before the next one to sample
 	bool reply_reset, idle_sleep;
-	struct worker_flight flights[2];
+	struct worker_flight flights[WORKER_FLIGHTS];
+	struct worker_flight *received; // not yet asked for; NULL: none
 	struct worker_flight *flying; // begun, not ended; NULL: none
+	unsigned next; // of flights, to be received into
 	unsigned held; // turns since nothing was kept back
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };
