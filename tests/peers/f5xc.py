@@ -184,9 +184,11 @@ class Handler(BaseHTTPRequestHandler):
         if how == "bad400":
             return 400, {}, {}, b'{"code":3,"message":"a\x01b\xffc"}'
         self.bucket.take()
-        value = {} if how == "ignored" else self.act(body)
-        if how == "holdlate":
-            self.hold()
+        try:
+            value = {} if how == "ignored" else self.act(body)
+        finally:
+            if how == "holdlate":
+                self.hold()
         if how == "late":
             return None
         if how in ("newline", "garbage"):
@@ -220,6 +222,14 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = serve
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # who asked was killed
+            super().handle_error(request, client_address)
+
+
 def main():
     parser = argparse.ArgumentParser(description="stand-in for F5 Distributed Cloud")
     parser.add_argument("--port", type=int, default=0)
@@ -234,8 +244,7 @@ def main():
     args = parser.parse_args()
     Handler.store, Handler.token = Store(not args.no_ipv6, args.referrers_apart), args.token
     Handler.omit_null, Handler.bucket = args.omit_null, Bucket(args.per_minute, args.burst)
-    server = ThreadingHTTPServer(("127.0.0.1", args.port), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", args.port), Handler)
     print(json.dumps({"port": server.server_port}), flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()  # ends with whoever started it
