@@ -9,7 +9,7 @@
 // one subtraction (worker.c). The control thread drains the rings into two tables of fixed size,
 // the running period's and the one before it: what is told reaches back one to two periods.
 //
-// Memory: 64 KiB a worker, 1 MiB for the tables; nothing is allocated after sketch_create.
+// Memory: 128 KiB a worker, 1 MiB for the tables; nothing is allocated after sketch_create.
 
 #pragma once
 

@@ -360,6 +360,7 @@ static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch
 {
 	const bool inward = f->path->direction == DIRECTION_IN;
 	const struct rte_mbuf *m = f->mbufs[i];
+	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
 
 	*sample = (struct sketch_sample){.inward = inward, .bytes = m->pkt_len};
 	if (!(f->plain >> i & 1)) {
@@ -373,6 +374,11 @@ static bool sample_read(const struct worker_flight *f, unsigned i, struct sketch
 		sample->family = l->family;
 		sample->proto = l->proto;
 		sample->port = l->flags & PACKET_PORTS ? inward ? l->sport : l->dport : 0;
+	} else if (likely(be16(data + 12) == 0x0800)) { // where its fields are is known
+		memcpy(sample->addr, data + (inward ? 26 : 30), 4);
+		sample->family = 4;
+		sample->proto = data[23];
+		sample->port = be16(data + (inward ? 34 : 36));
 	} else {
 		struct packet_brief b;
 

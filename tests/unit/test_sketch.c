@@ -4,6 +4,7 @@
 #include "dataplane/sketch.h"
 #include "tests/unit/cm.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #define NOW 1700000000000
@@ -199,9 +200,43 @@ static void bounded(void **state)
 	// A full ring: what was lost there counts among all samples too.
 	for (int i = 0; i < 5000; i++)
 		sketch_add(s, 0, &heavy);
-	assert_int_equal(sketch_drain(s, NOW), 2048);
+	assert_int_equal(sketch_drain(s, NOW), 4096);
 	assert_int_equal(sum(s, all).samples + window(s, NOW).lost, added + 5000);
 	assert_int_equal(window(s, NOW).samples, added + 5000);
+	sketch_free(s);
+}
+
+#define ADDED 200000
+
+static void *adding(void *ctx)
+{
+	struct sketch *s = ctx;
+
+	for (uint32_t i = 0; i < ADDED; i++) {
+		const struct sketch_sample one = sample(i % 64);
+
+		sketch_add(s, 0, &one);
+	}
+	return NULL;
+}
+
+// A worker beside the control thread: each sample is told once and whole, or counted as lost.
+static void drained_meanwhile(void **state)
+{
+	struct sketch_ask all = {.addr = {203, 0}, .family = 4, .prefix_len = 16};
+	struct sketch *s;
+	pthread_t worker;
+
+	(void)state;
+	assert_int_equal(sketch_create(1, 6, &s), 0);
+	assert_int_equal(pthread_create(&worker, NULL, adding, s), 0);
+	while (window(s, NOW).samples < ADDED / 2)
+		sketch_drain(s, NOW);
+	assert_int_equal(pthread_join(worker, NULL), 0);
+	sketch_drain(s, NOW);
+	assert_int_equal(window(s, NOW).samples, ADDED);
+	assert_int_equal(sum(s, all).samples + window(s, NOW).lost, ADDED);
+	assert_int_equal(sum(s, all).bytes, sum(s, all).samples * 100);
 	sketch_free(s);
 }
 
@@ -214,6 +249,7 @@ int main(void)
 		cmocka_unit_test(version_6),
 		cmocka_unit_test(ages_out),
 		cmocka_unit_test(bounded),
+		cmocka_unit_test(drained_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
