@@ -18,6 +18,7 @@
 #define DRAIN_MS 200 // after a commit: others' work comes first
 #define DRAIN_RECORDS 200 // in a turn of the loop
 #define VERSION_MS 3600000 // it is asked for again: somebody may have upgraded
+#define SOON_MS 10000
 #define CAUSES_MAX 1000 // of a case
 #define DUE_MAX 100 // rows a second that fall due by themselves
 
@@ -46,24 +47,31 @@ int64_t wb_now(void)
 void wb_pump_soon(struct wb_hive *h, int64_t delay_ms)
 {
 	const struct timeval after = {delay_ms / 1000, delay_ms % 1000 * 1000};
+	int64_t at = wb_clock_ms() + delay_ms;
 
-	if (delay_ms < 0)
+	if (delay_ms < 0 || (event_pending(h->timer, EV_TIMEOUT, NULL) && h->pump_ms <= at))
 		return;
-	if (!event_pending(h->timer, EV_TIMEOUT, NULL) || delay_ms == 0)
-		event_add(h->timer, &after);
+	h->pump_ms = at;
+	event_add(h->timer, &after);
 }
 
-// In the order in which they get ready: the delay is the same for all but the retried.
-static void queue_put(struct wb_hive *h, struct wb_case *c)
+// In the order in which they get ready: the delay is about the same for all of a list.
+static void queue_put(struct wb_hive *h, struct wb_case *c, int64_t delay_ms)
 {
-	struct wb_case *after = TAILQ_LAST(&h->queue, wb_queue);
+	int64_t soon
+		= h->conf->writeback.delay_ms > SOON_MS ? h->conf->writeback.delay_ms : SOON_MS;
+	struct wb_queue *queue = delay_ms > soon ? &h->later : &h->queue;
+	struct wb_case *after = TAILQ_LAST(queue, wb_queue);
 
+	c->in = queue;
+	c->ready_ms = wb_clock_ms() + delay_ms;
 	for (unsigned i = 0; after && after->ready_ms > c->ready_ms && i < 64; i++)
 		after = TAILQ_PREV(after, wb_queue, link);
 	if (after)
-		TAILQ_INSERT_AFTER(&h->queue, after, c, link);
+		TAILQ_INSERT_AFTER(queue, after, c, link);
 	else
-		TAILQ_INSERT_HEAD(&h->queue, c, link);
+		TAILQ_INSERT_HEAD(queue, c, link);
+	wb_pump_soon(h, delay_ms);
 }
 
 static struct wb_case *case_find(struct wb_hive *h, const char *ref)
@@ -86,27 +94,16 @@ struct wb_case *wb_case_get(struct wb_hive *h, const char *ref, int64_t delay_ms
 		return NULL;
 	memcpy(c->ref, ref, strlen(ref) + 1);
 	c->first_ms = wb_clock_ms();
-	c->ready_ms = c->first_ms + delay_ms;
 	ledger_state(h->owner->ledger, &state);
 	c->revision = state.revision;
 	HASH_ADD_STR(h->cases, ref, c);
-	queue_put(h, c);
-	wb_pump_soon(h, delay_ms);
+	queue_put(h, c, delay_ms);
 	return c;
-}
-
-static void case_unlink(struct wb_hive *h, struct wb_case *c)
-{
-	if (c->waits)
-		TAILQ_REMOVE(&h->waiting, c, link);
-	else
-		TAILQ_REMOVE(&h->queue, c, link);
-	c->waits = false;
 }
 
 void wb_case_drop(struct wb_hive *h, struct wb_case *c)
 {
-	case_unlink(h, c);
+	TAILQ_REMOVE(c->in, c, link);
 	HASH_DEL(h->cases, c);
 	json_decref(c->causes);
 	free(c);
@@ -114,15 +111,13 @@ void wb_case_drop(struct wb_hive *h, struct wb_case *c)
 
 void wb_case_later(struct wb_hive *h, struct wb_case *c, int64_t delay_ms)
 {
-	case_unlink(h, c);
-	if (delay_ms < 0) {
-		c->waits = true;
-		TAILQ_INSERT_TAIL(&h->waiting, c, link);
+	TAILQ_REMOVE(c->in, c, link);
+	if (delay_ms >= 0) {
+		queue_put(h, c, delay_ms);
 		return;
 	}
-	c->ready_ms = wb_clock_ms() + delay_ms;
-	queue_put(h, c);
-	wb_pump_soon(h, delay_ms);
+	c->in = &h->waiting;
+	TAILQ_INSERT_TAIL(&h->waiting, c, link);
 }
 
 int wb_state_open(struct wb_hive *h, const char *ref, json_t **ret_state)
@@ -555,8 +550,10 @@ static void pump(evutil_socket_t fd, short what, void *ctx)
 {
 	struct wb_hive *h = ctx;
 	int64_t now = wb_clock_ms();
-	struct wb_case *c = TAILQ_FIRST(&h->queue);
+	struct wb_case *c = TAILQ_FIRST(&h->queue), *later = TAILQ_FIRST(&h->later);
 
+	if (!c || (later && later->ready_ms < c->ready_ms))
+		c = later;
 	(void)fd;
 	(void)what;
 	if (h->op.busy || !c)
@@ -753,6 +750,7 @@ int writeback_create(
 		h->owner = w;
 		h->conf = &conf->thehive[i];
 		TAILQ_INIT(&h->queue);
+		TAILQ_INIT(&h->later);
 		TAILQ_INIT(&h->waiting);
 		snprintf(h->source, sizeof(h->source), "thehive:%.60s", h->conf->name);
 		if (is_wanted(&h->conf->writeback))

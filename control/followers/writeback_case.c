@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/ledger.h"
 #include "control/protect.h"
+#include "control/sources/thehive_judge.h"
 #include "control/status_tags.h"
 
 #include <errno.h>
@@ -227,6 +228,18 @@ static void denied_look(struct looking *l, json_t *told)
 	}
 }
 
+// Its time is over: that the source refuses it from now on is no news.
+static void over_note(struct looking *l, const char *key, const json_t *was)
+{
+	int64_t until = json_integer_value(json_object_get(was, "until"));
+	char observable[64];
+
+	if (until <= 0 || until > l->look->now)
+		return;
+	snprintf(observable, sizeof(observable), "%.*s", (int)strcspn(key, " "), key);
+	json_object_set_new(wb_member(l->state, "over"), observable, json_true());
+}
+
 static void withdrawn_look(struct looking *l, json_t *told)
 {
 	const json_t *causes = l->look->causes;
@@ -242,6 +255,7 @@ static void withdrawn_look(struct looking *l, json_t *told)
 		if (json_object_get(l->live, key))
 			continue;
 		l->seen->changed = true;
+		over_note(l, key, was);
 		// Another observable of the case names the same.
 		if (json_object_get(l->indicators, text) || !indicator_read(text, &n)
 		    || !first_of(l, text))
@@ -342,6 +356,14 @@ static void held_look(struct looking *l)
 
 // --- refused: the source's note of the case
 
+static bool is_over(const struct looking *l, const json_t *refusal)
+{
+	const json_t *over = json_object_get(l->state, "over");
+
+	return json_object_get(over, text_at(refusal, "observable"))
+		&& strcmp(text_at(refusal, "why"), HIVE_DURATION_OVER) == 0;
+}
+
 static void refused_look(struct looking *l)
 {
 	const char *slash = strrchr(l->look->ref, '/'), *why;
@@ -366,7 +388,12 @@ static void refused_look(struct looking *l)
 		json_object_set(now, name, json_object_get(one, "why"));
 		want(l, text_at(one, "observable"), STATUS_TAG_REFUSED);
 		if (strcmp(text_at(told, name), text_at(one, "why")) != 0)
-			news_add(l, l->look->conf->refused, "refused", json_deep_copy(one));
+			news_add(
+				l,
+				l->look->conf->refused && !is_over(l, one),
+				"refused",
+				json_deep_copy(one)
+			);
 	}
 	if (!json_equal(told, now)) {
 		l->seen->changed = true;

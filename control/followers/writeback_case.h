@@ -8,6 +8,7 @@
 //     held      {"<observable> <indicator>": true}
 //     refused   {"<observable> <data>": why}         why  of the case as a whole
 //     allowed   {"<indicator>": until}
+//     over      {"<observable>": true}               its time is over, and that was told
 //     large     true: more than WB_LARGE claims, told as one
 //     tags      {"<observable>": word}               set by us
 //     attempts  see writeback_text.h, and "told", "written", "id", "marker", "not_before"

@@ -37,6 +37,8 @@ enum wb_permission {
 	WB_PERMISSIONS,
 };
 
+TAILQ_HEAD(wb_queue, wb_case);
+
 // A case with something to do.
 struct wb_case {
 	char ref[WB_REF_MAX];
@@ -44,7 +46,7 @@ struct wb_case {
 	int64_t first_ms; // monotonic: since when it waits
 	int64_t seq; // audit record that touched it first
 	struct revision revision; // that must be applied
-	bool waits; // in the list of those that wait for the data plane
+	struct wb_queue *in; // which list it is in
 	bool marked; // its row is due at once
 	json_t *causes; // {"<observable> <indicator>": why}, of what ended or is held; NULL: none
 	bool touched; // by the audit, since it was looked at
@@ -54,7 +56,6 @@ struct wb_case {
 	TAILQ_ENTRY(wb_case) link;
 	UT_hash_handle hh;
 };
-TAILQ_HEAD(wb_queue, wb_case);
 
 struct wb_hive;
 
@@ -101,8 +102,11 @@ struct wb_hive {
 	int64_t version_ms; // monotonic: when it was asked for
 	unsigned probe;
 	struct wb_case *cases;
-	struct wb_queue queue, waiting; // ready or soon; for the data plane
+	// Ready or soon; much later, so that they stand in nobody's way; when the data plane has
+	// it.
+	struct wb_queue queue, later, waiting;
 	struct event *timer;
+	int64_t pump_ms; // monotonic: when it fires, where it is pending
 	struct wb_op op;
 	struct wb_commit *commit; // under way
 	unsigned backoff_ms;

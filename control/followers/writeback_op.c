@@ -249,7 +249,7 @@ void wb_later_at(struct wb_op *op, int64_t ms)
 static bool state_empty(const json_t *state)
 {
 	static const char *const members[]
-		= {"live", "held", "refused", "allowed", "tags", "attempts", "pending"};
+		= {"live", "held", "refused", "allowed", "over", "tags", "attempts", "pending"};
 
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		if (json_object_size(json_object_get(state, members[i])) > 0)

@@ -29,6 +29,7 @@
 struct conf_thehive;
 
 #define HIVE_WHY_MAX 192
+#define HIVE_DURATION_OVER "the duration of the response action is over"
 #define HIVE_FALSE_POSITIVE "false-positive" // the tag behind the prefix
 
 struct hive_version {

@@ -281,12 +281,7 @@ static void plan_put(struct hive_plan *plan, size_t index)
 	if (have)
 		have->wanted = true;
 	if (finding->until <= time(NULL)) { // the ledger ends what it has
-		hive_refusal_add(
-			plan->refused,
-			finding->id,
-			finding->data,
-			"the duration of the response action is over"
-		);
+		hive_refusal_add(plan->refused, finding->id, finding->data, HIVE_DURATION_OVER);
 		return;
 	}
 	if (!have && array_has(json_object_get(plan->old, "held"), finding->id)) {

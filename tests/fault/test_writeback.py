@@ -185,6 +185,10 @@ class WriteBack(unittest.TestCase):
         self.until_told(case, "ends soon", n=2)
         self.until_told(case, "denied no longer", n=3)
         self.assertIn("its end has come", self.hive.told(case)[2])
+        self.hive.patch(case, tags=["stanch:enforce:12s", "seen"])  # read again, and refused: no news
+        lab.wait_for(lambda: self.source()["refused"], "a refusal")
+        self.settled()
+        self.assertEqual(len(self.hive.told(case)), 3, self.hive.told(case))
 
     def knock(self, address, n=1):
         """Datagrams from inside to port 9000, which the data plane stops."""
@@ -283,6 +287,8 @@ class WriteBack(unittest.TestCase):
         self.assertIn(name, self.lab.stanch("status").stdout)
         # What another permission allows goes on, and so does enforcement.
         lab.wait_for(lambda: self.hive.tags(one) == ["stanch:enforced"], "the tag")
+        _, (two,) = self.case(B)  # not behind the one that waits for the permission
+        lab.wait_for(lambda: self.hive.tags(two) == ["stanch:enforced"], "the tag of another case")
         self.hive.set(deny={})
         self.lab.processes[-1].send_signal(signal.SIGHUP)  # tried again at once
         self.until_told(case, "denied", n=1)
