@@ -183,6 +183,23 @@ class Reach(HiveCase):
         self.assertEqual({i for i, c in found.items() if c["state"] != "live"},
                          {"198.18.0.201", "198.18.1.201"})
 
+    def test_webhooks_bring_their_word_in_three_ways(self):
+        lab, hive = self.lab(5)
+        case, _ = lab.denied_case()
+        lab.wait_live("203.0.113.7")
+        for auth in ("basic:stanch:hook-word", "key:hook-word", "bearer:hook-word"):
+            with self.subTest(auth=auth):
+                hive.set(webhook_auth=auth)
+                hive.reopen(case)
+                lab.wait_live()
+                hive.close(case)
+                lab.wait_live("203.0.113.7")
+        hive.call("DELETE", "/_peer/hooks")
+        hive.set(webhook_auth="basic:stanch:guess")
+        hive.reopen(case)
+        wait_for("a refusal", lambda: {h["status"] for h in hive.hooks()} == {401})
+        self.assertTrue(lab.live("203.0.113.7"))
+
     @both
     def test_thehives_clock_steps(self, version):
         """Cursors are by its clock; what they miss after a step back, a full listing finds."""
