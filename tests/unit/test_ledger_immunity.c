@@ -25,12 +25,13 @@ static int teardown(void **state)
 
 static int immune_for(struct fixture *f, const char *indicator, int64_t seconds)
 {
+	int64_t now = in_seconds(f, 0);
 	const struct immunity immunity = {
 		.source = "thehive:soc",
 		.ref = "soc/~1/~2",
 		.indicator = indicator_of(indicator),
-		.created = in_seconds(f, 0),
-		.until = in_seconds(f, seconds),
+		.created = now,
+		.until = now + seconds,
 		.author = "alice",
 		.reason = "false positive in case 1",
 	};
