@@ -91,9 +91,9 @@ class Wire:
         self.list, self.others = hosts(self.entries), hosts(DESTINATIONS, skip=self.entries)
         self.before = set(threads_named("napi/"))
 
-    def prepare(self):
+    def prepare(self, hit_percent=HIT_PERCENT):
         draw = random.Random(5)
-        drawn = [draw.choice(self.list) if draw.random() * 100 < HIT_PERCENT else other for other in self.others]
+        drawn = [draw.choice(self.list) if draw.random() * 100 < hit_percent else other for other in self.others]
         for name, addresses in (("list.bin", self.list), ("to.bin", drawn)):
             with open(self.lab.path(name), "wb") as f:
                 f.write(struct.pack(f">{len(addresses)}I", *addresses))
@@ -143,8 +143,11 @@ class Wire:
         return int(self.ask(self.sink))
 
     def offer(self, rate):
-        if self.ask(self.sender, str(rate)) != "ok":
+        """From now on; how many were sent before."""
+        sent = self.ask(self.sender, str(rate))
+        if not sent:
             raise RuntimeError("the sender has ended: " + self.sender.stderr.read().strip())
+        return int(sent)
 
     def window(self, rates, worker=()):
         """{rate offered: packets that arrived per second that CPU 1's threads were busy}, in millions."""
@@ -257,14 +260,14 @@ class Xdp:
 class Stanch:
     name = "stanch on net_af_xdp"
 
-    def __init__(self, wire, idle="sleep"):
-        self.wire, self.idle = wire, idle
+    def __init__(self, wire, idle="sleep", spare=0):
+        self.wire, self.idle, self.spare = wire, idle, spare
         os.makedirs(wire.lab.path("list"), exist_ok=True)
         subprocess.run([binary("bench_snapshot"), wire.lab.path("list"), str(wire.entries)], check=True)
 
     def start(self):
         lab, entries = self.wire.lab, self.wire.entries
-        lab.configure(capacity=entries, memory=256, huge="auto", idle=self.idle)
+        lab.configure(capacity=entries + self.spare, memory=256, huge="auto", idle=self.idle)
         process = lab.start_dataplane()
         labs.wait_for(lambda: lab.ctl_status()["list"]["entries"] == entries, "the list", 60)
         return process, workers(process)

@@ -7,6 +7,8 @@
 //     The worker's rate with 1,000,000 changes a second through the writer (set_change, digest, hit
 //     tables, grace, recycling), and without, in turns. Half of the changes add a host, half remove
 //     one; a batch is due each millisecond.
+//   bench_update [EAL options] -- peak ENTRIES
+//     The same writer as fast as it can while the worker runs: additions, then removals.
 //   bench_update [EAL options] -- effect ENTRIES SAMPLES DIRECTORY
 //     From just before a batch of one entry is sent on the link's socket in DIRECTORY to the end of
 //     the worker's turn in which the verdict of that address was another one for the first time.
@@ -14,7 +16,9 @@
 
 #include "dataplane/clock.h"
 #include "dataplane/link.h"
+#include "tests/bench/linker.h"
 #include "tests/bench/plane.h"
+#include "tests/bench/rounds.h"
 
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -30,9 +34,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define MBUFS 8191
 #define HIT_PERCENT 5
@@ -80,9 +81,10 @@ static struct window window_run(struct plane *p)
 static void rate_measure(struct plane *p, void *ctx)
 {
 	double with[ROUNDS], without[ROUNDS], kept[ROUNDS], means[ROUNDS];
+	int rounds = rounds_of(ROUNDS);
 
 	(void)ctx;
-	for (int r = -1; r < ROUNDS; r++) {
+	for (int r = -1; r < rounds; r++) {
 		struct window x, y = window_run(p);
 
 		atomic_store(&writing, true);
@@ -100,10 +102,10 @@ static void rate_measure(struct plane *p, void *ctx)
 		means[r] = x.mean / y.mean;
 	}
 	printf("with %.3f\nwithout %.3f\nratio %.4f\nmean-ratio %.4f\n",
-	       plane_median(with, ROUNDS),
-	       plane_median(without, ROUNDS),
-	       plane_median(kept, ROUNDS),
-	       plane_median(means, ROUNDS));
+	       plane_median(with, (size_t)rounds),
+	       plane_median(without, (size_t)rounds),
+	       plane_median(kept, (size_t)rounds),
+	       plane_median(means, (size_t)rounds));
 }
 
 // --- rate: the writer
@@ -155,19 +157,17 @@ static void spare_make(struct writer *w)
 	w->next = SPARE_IN;
 }
 
-static void batch_make(struct writer *w)
+static void change_make(struct writer *w, uint32_t i, bool put, uint32_t host)
 {
-	w->state.revision.number++;
-	for (uint32_t i = 0; i < BATCH / 2; i++) {
-		uint32_t in = w->next, out = (w->next + SPARE - SPARE_IN) % SPARE;
-
-		w->changes[2 * i] = (struct change){.op = CHANGE_PUT, .entry = w->spare[in]};
-		w->changes[2 * i + 1]
-			= (struct change){.op = CHANGE_REMOVE, .entry = w->spare[out]};
-		digest_add(&w->state.digest, w->hashes[in]);
-		digest_remove(&w->state.digest, w->hashes[out]);
-		w->next = (w->next + 1) % SPARE;
-	}
+	w->changes[i] = (struct change){
+		.op = put ? CHANGE_PUT : CHANGE_REMOVE,
+		.entry = w->spare[host],
+	};
+	if (put)
+		digest_add(&w->state.digest, w->hashes[host]);
+	else
+		digest_remove(&w->state.digest, w->hashes[host]);
+	w->state.count += put ? 1 : -(uint64_t)1;
 }
 
 // As the link does it: the change, what settles, grace.
@@ -178,7 +178,7 @@ static void batch_write(struct writer *w)
 	uint64_t wanted;
 	int r;
 
-	batch_make(w);
+	w->state.revision.number++;
 	r = set_change(set, w->changes, BATCH, &from, &w->state, &wanted);
 	if (r < 0)
 		rte_exit(1, "a batch was refused: %s\n", strerror(-r));
@@ -186,6 +186,16 @@ static void batch_write(struct writer *w)
 		set_tick(set, clock_now());
 	set_poll(set, false);
 	w->changed += BATCH;
+}
+
+static void mixed_write(struct writer *w)
+{
+	for (uint32_t i = 0; i < BATCH / 2; i++) {
+		change_make(w, 2 * i, true, w->next);
+		change_make(w, 2 * i + 1, false, (w->next + SPARE - SPARE_IN) % SPARE);
+		w->next = (w->next + 1) % SPARE;
+	}
+	batch_write(w);
 }
 
 static void writer_poll(evutil_socket_t fd, short what, void *ctx)
@@ -205,7 +215,7 @@ static void writer_poll(evutil_socket_t fd, short what, void *ctx)
 		atomic_store(&busy, false);
 	}
 	if (want && at >= w->due) {
-		batch_write(w);
+		mixed_write(w);
 		w->due += rte_get_tsc_hz() * BATCH / CHANGES_A_SECOND;
 	}
 	// While it writes it does not wait: the loop's timers count whole milliseconds.
@@ -227,17 +237,82 @@ static void rate(struct plane *p)
 	printf("changes %.0f\n", (double)w.changed / plane_ns((double)w.ticks) * 1e9);
 }
 
+// --- peak
+
+struct peak {
+	struct writer writer;
+	bool adding;
+	uint32_t at; // of the hosts that are out
+	int rounds, round;
+	uint64_t begun;
+	double rates[2][ROUNDS]; // changes a second: removals, additions
+	_Atomic bool done;
+};
+
+static void peak_measure(struct plane *p, void *ctx)
+{
+	struct peak *k = ctx;
+
+	while (!atomic_load_explicit(&k->done, memory_order_relaxed))
+		worker_turn(&p->workers->worker[0]);
+}
+
+static void peak_turn(struct peak *k)
+{
+	double seconds = plane_ns((double)(rte_rdtsc() - k->begun)) / 1e9;
+
+	if (k->round >= 0)
+		k->rates[k->adding][k->round] = k->at / seconds;
+	k->round += !k->adding;
+	k->adding = !k->adding;
+	k->at = 0;
+	atomic_store(&k->done, k->round == k->rounds);
+}
+
+// As many as it can, a batch in each turn of the loop, beside what the loop does else.
+static void peak_write(evutil_socket_t fd, short what, void *ctx)
+{
+	static const struct timeval now = {0};
+	struct peak *k = ctx;
+	struct writer *w = &k->writer;
+
+	(void)fd;
+	(void)what;
+	if (k->at == 0)
+		k->begun = rte_rdtsc();
+	for (uint32_t i = 0; i < BATCH; i++)
+		change_make(w, i, k->adding, SPARE_IN + k->at + i);
+	batch_write(w);
+	k->at += BATCH;
+	if (k->at == SPARE - SPARE_IN)
+		peak_turn(k);
+	if (!atomic_load(&k->done))
+		event_base_once(w->plane->base, -1, EV_TIMEOUT, peak_write, k, &now);
+}
+
+static void peak(struct plane *p)
+{
+	static struct peak k;
+
+	k = (struct peak){.adding = true, .rounds = rounds_of(ROUNDS), .round = -1};
+	k.writer.plane = p;
+	spare_make(&k.writer);
+	writer_state(&k.writer);
+	peak_write(-1, 0, &k);
+	plane_run(p, peak_measure, &k);
+	printf("adds %.0f\nremoves %.0f\n",
+	       plane_median(k.rates[1], (size_t)k.rounds),
+	       plane_median(k.rates[0], (size_t)k.rounds));
+}
+
 // --- effect
 
 struct effect {
 	struct plane *plane;
-	const char *dir;
+	const char *path; // the link's socket
 	uint32_t samples;
 	uint32_t target; // network byte order
-	struct list_state state;
 	struct entry entry;
-	struct digest hash;
-	uint64_t seq;
 	_Atomic uint64_t seen_at; // the turn's end in which the verdict changed; 0: not yet
 	_Atomic bool done;
 	double *took[2]; // µs: additions, removals
@@ -278,101 +353,29 @@ static void effect_measure(struct plane *p, void *ctx)
 	}
 }
 
-static int link_connect(const char *dir)
-{
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	snprintf(to.sun_path, sizeof(to.sun_path), "%s/link", dir);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0)
-		rte_exit(1, "the link: %s\n", strerror(errno));
-	return fd;
-}
-
-// The answer to what was sent last; denials come unasked.
-static uint32_t answer_wait(int fd, uint16_t type)
-{
-	static uint8_t message[WIRE_MESSAGE_MAX];
-	struct wire_header h;
-	struct wire_result result;
-
-	do {
-		ssize_t n = recv(fd, message, sizeof(message), 0);
-
-		if (n < (ssize_t)sizeof(h))
-			rte_exit(1, "the link has ended\n");
-		memcpy(&h, message, sizeof(h));
-	} while (h.type != type);
-	memcpy(&result, message, sizeof(result));
-	return type == WIRE_RESULT ? result.code : 0;
-}
-
-static void hello(struct effect *e, int fd)
-{
-	struct wire_hello m = {
-		.header = {
-			.type = WIRE_HELLO,
-			.version = WIRE_VERSION,
-			.length = sizeof(m),
-			.seq = ++e->seq,
-		},
-		.build = STANCH_VERSION,
-	};
-
-	wire_state_pack(&e->state, &m.state);
-	if (send(fd, &m, sizeof(m), 0) < 0)
-		rte_exit(1, "the link: %s\n", strerror(errno));
-	answer_wait(fd, WIRE_HELLO_ACK);
-}
-
-static size_t change_message(struct effect *e, bool add, uint8_t *message, size_t room)
-{
-	struct wire_batch m = {
-		.header = {.type = WIRE_BATCH, .version = WIRE_VERSION, .seq = ++e->seq},
-		.from_epoch = e->state.revision.epoch,
-		.from_number = e->state.revision.number++,
-		.n = 1,
-	};
-	int n = wire_entry_write(
-		message + sizeof(m), room - sizeof(m), add ? WIRE_PUT : WIRE_REMOVE, &e->entry
-	);
-
-	if (add)
-		digest_add(&e->state.digest, e->hash);
-	else
-		digest_remove(&e->state.digest, e->hash);
-	e->state.count += add ? 1 : -(uint64_t)1;
-	wire_state_pack(&e->state, &m.after);
-	m.header.length = (uint32_t)sizeof(m) + (uint32_t)n;
-	memcpy(message, &m, sizeof(m));
-	return m.header.length;
-}
-
 // Control's side: a thread of its own on the control thread's CPU.
 static void *effect_control(void *ctx)
 {
+	static struct linker l;
 	struct effect *e = ctx;
-	uint8_t message[1024];
-	int fd = link_connect(e->dir);
+	const struct digest hash = entry_hash(&e->entry);
 
-	hello(e, fd);
+	linker_open(&l, e->path);
+	linker_hello(&l);
 	for (uint32_t i = 0; i < e->samples; i++) {
-		size_t len = change_message(e, i % 2 == 0, message, sizeof(message));
 		uint64_t sent, seen;
-		uint32_t code;
 
+		linker_begin(&l);
+		linker_add(&l, i % 2 == 0, &e->entry, hash);
 		atomic_store(&e->seen_at, 0);
 		sent = rte_rdtsc();
-		if (send(fd, message, len, 0) < 0)
-			rte_exit(1, "the link: %s\n", strerror(errno));
-		code = answer_wait(fd, WIRE_RESULT);
-		if (code != WIRE_OK)
-			rte_exit(1, "a change was answered %s\n", wire_code_name(code));
+		linker_send(&l);
+		linker_answer(&l);
 		while (!(seen = atomic_load_explicit(&e->seen_at, memory_order_acquire)))
 			sched_yield();
 		e->took[i % 2][i / 2] = plane_ns((double)(seen - sent)) / 1e3;
 	}
-	close(fd);
+	linker_close(&l);
 	atomic_store(&e->done, true);
 	return NULL;
 }
@@ -412,7 +415,7 @@ static void effect(struct plane *p, uint32_t samples, const char *dir)
 	pthread_t thread;
 	int r;
 
-	e = (struct effect){.plane = p, .dir = dir, .samples = samples};
+	e = (struct effect){.plane = p, .path = path, .samples = samples};
 	for (int k = 0; k < 2; k++)
 		e.took[k] = calloc(samples / 2 + 1, sizeof(double));
 	e.target = htonl(0xc6336407); // 198.51.100.7
@@ -421,8 +424,6 @@ static void effect(struct plane *p, uint32_t samples, const char *dir)
 		.enforce_until = UNTIL_FOREVER,
 	};
 	memcpy(e.entry.indicator.addr, &e.target, 4);
-	e.hash = entry_hash(&e.entry);
-	set_state(p->set, &e.state);
 	snprintf(path, sizeof(path), "%s/link", dir);
 	r = link_create(&options, &link);
 	if (r < 0 || !e.took[0] || !e.took[1])
@@ -446,14 +447,16 @@ int main(int argc, char **argv)
 	struct rte_mempool *pool;
 	struct plane plane;
 	uint32_t entries;
-	bool rates;
+	bool linked;
 
 	argc -= n;
 	argv += n;
-	rates = argc == 3 && strcmp(argv[1], "rate") == 0;
-	if (n < 0 || (!rates && (argc != 5 || strcmp(argv[1], "effect") != 0))) {
+	linked = argc == 5 && strcmp(argv[1], "effect") == 0;
+	if (n < 0
+	    || (!linked
+		&& (argc != 3 || (strcmp(argv[1], "rate") != 0 && strcmp(argv[1], "peak") != 0)))) {
 		fprintf(stderr,
-			"usage: bench_update [EAL options] -- rate ENTRIES\n"
+			"usage: bench_update [EAL options] -- rate|peak ENTRIES\n"
 			"       bench_update [EAL options] -- effect ENTRIES SAMPLES DIRECTORY\n");
 		return 64;
 	}
@@ -462,12 +465,14 @@ int main(int argc, char **argv)
 	if (!pool)
 		plane_fail("no memory for packets", -ENOMEM);
 	plane_init(&plane, entries + SPARE);
-	plane_list(&plane, TRAFFIC_REALISTIC, entries, rates ? HIT_PERCENT : 0);
+	plane_list(&plane, TRAFFIC_REALISTIC, entries, linked ? 0 : HIT_PERCENT);
 	plane_fill(&plane, pool);
 	plane_ports(&plane, "net_null", arguments, pool);
 	plane_inject(&plane, false);
-	if (rates)
+	if (strcmp(argv[1], "rate") == 0)
 		rate(&plane);
+	else if (strcmp(argv[1], "peak") == 0)
+		peak(&plane);
 	else
 		effect(&plane, (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
 	plane_ports_fini(&plane);

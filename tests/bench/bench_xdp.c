@@ -5,7 +5,8 @@
 // it in the namespaces of its lab.
 //
 //   bench_xdp OBJECT send IFACE ADDRESSES     frames to those addresses out of IFACE, so many a
-//                                             second as the last line says; none at first
+//                                             second as the last line says; none at first. The
+//                                             answer is how many were sent so far
 //   bench_xdp OBJECT sink IFACE               drops what comes; each line on standard input is
 //                                             answered with how many came so far
 //   bench_xdp OBJECT filter IN OUT LIST       a line: hash, lpm or none becomes IN's program, which
@@ -165,6 +166,20 @@ static void *frames_send(void *ctx)
 	return NULL;
 }
 
+// What the program of this object has counted.
+static void count_tell(const struct bpf_object *o)
+{
+	static uint64_t counts[CPUS_MAX];
+	uint32_t zero = 0;
+	uint64_t sum = 0;
+
+	bpf_map_lookup_elem(map_of(o, "counter"), &zero, counts);
+	for (int i = 0; i < libbpf_num_possible_cpus(); i++)
+		sum += counts[i];
+	printf("%llu\n", (unsigned long long)sum);
+	fflush(stdout);
+}
+
 static void send_run(struct bpf_object *o, const char *iface, const char *path)
 {
 	pthread_t thread;
@@ -185,29 +200,19 @@ static void send_run(struct bpf_object *o, const char *iface, const char *path)
 		bpf_map_update_elem(map_of(o, "pace"), &zero, &interval, 0);
 		atomic_store(&sending, rate > 0);
 		sem_post(&begin);
-		printf("ok\n");
-		fflush(stdout);
+		count_tell(o);
 	}
 }
 
 static void sink_run(const struct bpf_object *o, const char *iface)
 {
-	static uint64_t counts[CPUS_MAX];
 	char line[16];
 
 	attach(iface, program_of(o, "sink"));
 	printf("ok\n");
 	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin)) {
-		uint32_t zero = 0;
-		uint64_t sum = 0;
-
-		bpf_map_lookup_elem(map_of(o, "counter"), &zero, counts);
-		for (int i = 0; i < libbpf_num_possible_cpus(); i++)
-			sum += counts[i];
-		printf("%llu\n", (unsigned long long)sum);
-		fflush(stdout);
-	}
+	while (fgets(line, sizeof(line), stdin))
+		count_tell(o);
 	attach(iface, -1);
 }
 

@@ -217,6 +217,7 @@ SEC("xdp") int sender(struct xdp_md *ctx)
 		return XDP_DROP;
 	ip->daddr = next->addr;
 	ip->check = next->checksum;
+	count();
 	return bpf_redirect_map(&out, 0, 0);
 }
 
