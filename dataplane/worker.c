@@ -497,7 +497,7 @@ static unsigned plain_ask(struct worker_flight *f, unsigned i, bool source)
 		bytes += m->data_len;
 	}
 	f->match.n4 = n4;
-	f->plain |= (((uint64_t)1 << (i - from)) - 1) << from;
+	f->plain |= i > from ? ~(uint64_t)0 >> (64 - (i - from)) << from : 0;
 	f->plain_bytes += bytes;
 	return i;
 }

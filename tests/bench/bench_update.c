@@ -181,7 +181,7 @@ static void batch_write(struct writer *w)
 	w->state.revision.number++;
 	r = set_change(set, w->changes, BATCH, &from, &w->state, &wanted);
 	if (r < 0)
-		rte_exit(1, "a batch was refused: %s\n", strerror(-r));
+		plane_fail("a batch was refused", r); // rte_exit would wait for the worker
 	while (!set_settle(set, 4096))
 		set_tick(set, clock_now());
 	set_poll(set, false);
@@ -464,7 +464,7 @@ int main(int argc, char **argv)
 	pool = rte_pktmbuf_pool_create("hot", MBUFS, 250, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)
 		plane_fail("no memory for packets", -ENOMEM);
-	plane_init(&plane, entries + SPARE);
+	plane_init(&plane, entries + 2 * SPARE); // what was removed needs room until its grace ends
 	plane_list(&plane, TRAFFIC_REALISTIC, entries, linked ? 0 : HIT_PERCENT);
 	plane_fill(&plane, pool);
 	plane_ports(&plane, "net_null", arguments, pool);

@@ -49,6 +49,8 @@ class Bench(unittest.TestCase):
         for line in told:
             self.assertEqual([field for field in line if field in FIELDS], FIELDS)
             self.assertEqual(line["bench"], name)
+            for fault in ("not the packets that were meant", "the peer's are", "was refused", "ended"):
+                self.assertNotIn(fault, line.get("skipped", ""), line["case"])
             self.assertTrue(line.get("skipped") or line["value"] > 0 or name == "update", line)  # nothing lost is 0
 
     def test_lookup(self):
