@@ -27,6 +27,7 @@
 #include <time.h>
 
 #define PUMP_MS 5
+#define TIDY_LINES 1024 // in one go: less than half a millisecond
 #define SCRUB_MS 10 // between two slices
 #define SCRUB_SLICE_US 800 // of the control thread at a time
 #define SCRUB_STEPS 64 // between two looks at the clock
@@ -266,6 +267,7 @@ static void pump(evutil_socket_t fd, short what, void *ctx)
 	if (k->options.sketch)
 		sketch_drain(k->options.sketch, set_now(k->set).boot_ms);
 	set_poll(k->set, true);
+	set_tidy(k->set, TIDY_LINES);
 	link_poll(k->link);
 }
 
@@ -287,7 +289,7 @@ static void scrub_slice(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	set_tick(k->set, clock_now());
-	if (set_now(k->set).boot_ms < k->scrub_next_ms)
+	if (set_now(k->set).boot_ms < k->scrub_next_ms || set_moving(k->set))
 		return;
 	while (!ended && monotonic_us() - begun < SCRUB_SLICE_US)
 		ended = scrub_step(k->scrub, SCRUB_STEPS);

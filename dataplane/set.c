@@ -6,6 +6,7 @@
 #include "dataplane/exceptions.h"
 #include "dataplane/keys.h"
 #include "dataplane/node.h"
+#include "dataplane/tidy.h"
 
 #include <rte_rcu_qsbr.h>
 
@@ -50,6 +51,7 @@ struct set {
 	struct list_state late_after;
 	uint64_t late_generation; // of the synchronisation it came in; 0: none
 	bool late_exceptions; // what is no longer among them waits for it too
+	struct tidy tidy;
 };
 _Static_assert(
 	offsetof(struct set, live) == 0 && offsetof(struct set, policy) % NODE_APART == 0,
@@ -627,6 +629,7 @@ static bool sweep(struct set *s, uint32_t slots)
 		return false;
 	table_mark_end(s->table);
 	s->sync = (struct sync){0};
+	tidy_begin(&s->tidy);
 	return true;
 }
 
@@ -639,12 +642,29 @@ bool set_settle(struct set *s, uint32_t slots)
 	exceptions_late(s);
 	if (s->late)
 		late_apply(s);
+	tidy_done(&s->tidy, s->table);
 	return !s->sync.sweeping || sweep(s, slots);
 }
 
 bool set_settling(const struct set *s)
 {
-	return s->late || s->late_exceptions || s->sync.sweeping;
+	return s->late || s->late_exceptions || s->sync.sweeping || s->tidy.n;
+}
+
+bool set_tidy(struct set *s, uint32_t lines)
+{
+	// Places that wait to be given out again are those to move to.
+	if (s->tidy.running && !set_settling(s) && !s->sync.generation && table_graced(s->table)
+	    && tidy_move(&s->tidy, s->table, lines)) {
+		s->grew = true;
+		barrier_begin(s);
+	}
+	return s->tidy.running || s->tidy.n;
+}
+
+bool set_moving(const struct set *s)
+{
+	return s->tidy.n;
 }
 
 bool set_settle_waits(const struct set *s)

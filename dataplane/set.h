@@ -128,6 +128,10 @@ int set_sync_end(
 bool set_settle(struct set *, uint32_t slots);
 bool set_settling(const struct set *);
 bool set_settle_waits(const struct set *); // for the workers: come again a little later
+// After a sweep, now and then: entries that found their place full when they came go there, of the
+// next so many lines of the structure; set_settle has to follow. False: all are where they belong.
+bool set_tidy(struct set *, uint32_t lines);
+bool set_moving(const struct set *); // some have two places: not to be scrubbed
 uint64_t set_sync_count(const struct set *); // marked so far
 void set_sync_abort(struct set *); // fine also when none is under way; what settles goes on
 

@@ -728,6 +728,36 @@ static int rule_relink(struct table *t, uint32_t old)
 	return 0;
 }
 
+bool table_move(struct table *t, uint32_t slot)
+{
+	uint32_t to = slot_used(t, slot) ? match_move(t->match, slot) : MATCH_NONE;
+
+	if (to == MATCH_NONE)
+		return false;
+	// Wherever the walk is, it has been met: its new line may be behind it.
+	if (t->walking)
+		walk_meet(t, slot);
+	t->slots[to] = t->slots[slot] & (uint8_t)~RECORD_TIMED;
+	if (!(t->slots[slot] & RECORD_PLAIN))
+		t->records[to] = t->records[slot];
+	if (t->slots[slot] & RECORD_HIT)
+		t->hits[to] = t->hits[slot];
+	settle_action(t, to, t->slots[to] & RECORD_HELD);
+	slot_reset(t, slot);
+	return true;
+}
+
+void table_moved(struct table *t, uint32_t slot)
+{
+	match_unlink(t->match, slot);
+	grace_retire(t->grace, slot);
+}
+
+bool table_graced(const struct table *t)
+{
+	return grace_pending(t->grace) == 0;
+}
+
 int table_repair(struct table *t, enum table_fault fault, uint32_t slot)
 {
 	if (!table_matched(t, slot))

@@ -66,6 +66,11 @@ void table_unreserve(struct table *);
 int table_put(struct table *, const struct entry *, bool hold_back);
 // The memory is asked for what table_find and table_put of it will read.
 void table_prefetch(const struct table *, const struct indicator *);
+// Nearer to where it belongs, if there is room: true, then the entry is that one's, and table_moved
+// of this slot has to follow, after a grace period and before any other change or scrub.
+bool table_move(struct table *, uint32_t slot);
+void table_moved(struct table *, uint32_t slot);
+bool table_graced(const struct table *); // nothing waits to be given out again
 void table_remove(struct table *, uint32_t slot);
 void table_clear(struct table *);
 

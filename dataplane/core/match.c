@@ -611,6 +611,34 @@ void match_unlink(struct match *m, uint32_t rule)
 	atomic_fetch_sub_explicit(&m->count, 1, memory_order_relaxed);
 }
 
+uint32_t match_move(struct match *m, uint32_t rule)
+{
+	struct host_place p = {.rule = MATCH_NONE};
+	struct match_key k;
+	uint32_t addr, line;
+
+	if (!is_linked(m, rule))
+		return MATCH_NONE;
+	match_rule_key(m, rule, &k);
+	if (!key_is_host(&k) || m->used == m->capacity)
+		return MATCH_NONE;
+	addr = addr4(k.addr);
+	p.hash = m->reader->host_hash(m, addr);
+	p.home = line = host_home(m, p.hash);
+	for (unsigned i = 0; i < host_reach(m) && !p.room && p.rule == MATCH_NONE; i++) {
+		uint64_t meta = atomic_load_explicit(&m->hosts[line].meta, memory_order_relaxed);
+
+		host_line_look(m, line, addr, meta, &p);
+		line = host_line_after(m, line);
+	}
+	if (!p.room || p.rule != MATCH_NONE)
+		return MATCH_NONE;
+	m->used++;
+	atomic_fetch_add_explicit(&m->count, 1, memory_order_relaxed);
+	host_link(m, &p, addr, match_rule_action(m, rule));
+	return host_rule(p.line, p.place);
+}
+
 void match_recycle(struct match *m, uint32_t rule)
 {
 	_Atomic(uint32_t) *key;

@@ -80,6 +80,11 @@ uint32_t match_prefetch(const struct match *, const struct match_key *);
 void match_action_set(struct match *, uint32_t rule, uint8_t action); // one store
 // New readers no longer find it; its key stays readable. No effect on a rule that is not linked.
 void match_unlink(struct match *, uint32_t rule);
+// A host that found its line full when it came, and so is far from it, gets a second place nearer,
+// where there is one by now. It has both, and counts twice, until match_unlink of this one, which
+// has to wait for a grace period. Returns the second one's rule, or MATCH_NONE: it stays where it
+// is.
+uint32_t match_move(struct match *, uint32_t rule);
 // After a grace period: the rule's index may be given out again.
 void match_recycle(struct match *, uint32_t rule);
 
