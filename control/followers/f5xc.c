@@ -21,7 +21,7 @@
 
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS 60000
-#define TOGETHER_MS 100 // what comes within it is written together
+#define TOGETHER_MS 100 // what comes within it (or min_interval_ms) is written together
 #define SLICE 200 // claims or changes a turn of the loop
 #define LEDGER_WAIT_MS 1000
 
@@ -418,7 +418,9 @@ static void shard_write_pick(struct pick *p, int64_t now, struct shard *s)
 {
 	struct f5xc *f = s->owner;
 	struct f5xc_slot *slot = s->slot;
-	int64_t at = later_of(slot->dirty_ms + TOGETHER_MS, s->not_before_ms);
+	uint32_t together
+		= f->conf->min_interval_ms < TOGETHER_MS ? f->conf->min_interval_ms : TOGETHER_MS;
+	int64_t at = later_of(slot->dirty_ms + together, s->not_before_ms);
 
 	// While it is looked for what F5 refuses, nothing else is waited for.
 	if (s->written_ms && !s->try_new)

@@ -36,6 +36,11 @@ GOALS = {
     "update": {
         "rate-kept-1M": ("ratio", ">=", 0.98), "rate-kept-10M": ("ratio", ">=", 0.98),
         "effect-p99": ("value", "<=", 100)},
+    "thehive": {
+        "verdict-to-drop-p99": ("value", "<=", 20), "withdraw-to-forward-p99": ("value", "<=", 20),
+        "verdict-to-drop-p99-under-sync": ("value", "<=", 50),
+        "withdraw-to-forward-p99-under-sync": ("value", "<=", 50), "verdict-to-f5": ("ratio", ">=", 2),
+        "hooks-lost": ("value", "<=", 35000), "hook-answer-1000-closures-p99": ("value", "<=", 50)},
     "footprint": {
         "bytes-v4-10M": ("value", "<=", 6.7), "rss-v4-10M": ("value", "<=", 16), "load-10M": ("value", "<=", 0.5),
         "load-text-10M": ("value", "<=", 4)},
