@@ -24,6 +24,8 @@
 #define TOGETHER_MS 100 // what comes within it (or min_interval_ms) is written together
 #define SLICE 200 // claims or changes a turn of the loop
 #define LEDGER_WAIT_MS 1000
+#define ADDS_IN_A_ROW 2
+#define LOSE_WAIT_MS 20000
 
 // --- for the other files
 
@@ -427,7 +429,11 @@ static void shard_write_pick(struct pick *p, int64_t now, struct shard *s)
 		at = later_of(at, s->written_ms + f->conf->min_interval_ms);
 	if (s->family == 6 && s->missing)
 		at = later_of(at, f->family_refused_ms);
-	pick_take(p, now, slot->adds ? RANK_ADD : RANK_LOSE, at, slot->dirty_ms, s);
+	// Now and then, however many new ones come, what ended goes.
+	if (!slot->adds && f->adds_in_a_row >= ADDS_IN_A_ROW && now - slot->dirty_ms > LOSE_WAIT_MS)
+		pick_take(p, now, RANK_ADD, at, slot->dirty_ms - INT32_MAX, s);
+	else
+		pick_take(p, now, slot->adds ? RANK_ADD : RANK_LOSE, at, slot->dirty_ms, s);
 }
 
 // A set that nobody needs: the first of a family stays, so that rules of operators keep their set.
@@ -541,13 +547,19 @@ static struct pick pick_next(struct f5xc *f, int64_t now)
 
 static bool pick_do(struct f5xc *f, const struct pick *p, int64_t now)
 {
+	bool adds;
+
 	switch (p->rank) {
 	case RANK_LIST:
 	case RANK_LIST_AGAIN:
 		return list_ask(f);
 	case RANK_ADD:
 	case RANK_LOSE:
-		return f5xc_shard_write(p->shard);
+		adds = p->shard->slot->adds;
+		if (!f5xc_shard_write(p->shard))
+			return false;
+		f->adds_in_a_row = adds ? f->adds_in_a_row + 1 : 0;
+		return true;
 	case RANK_GLUE:
 	case RANK_GLUE_AGAIN:
 		return f5xc_glue_do(f, p->glue);

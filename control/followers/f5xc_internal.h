@@ -126,6 +126,7 @@ struct f5xc {
 	char error[F5XC_WHY_MAX]; // of the service as a whole
 	char last_drift[F5XC_WHY_MAX];
 	uint64_t n_drift, n_limited;
+	unsigned adds_in_a_row; // writes of sets that gain, since one that only loses
 	struct event *timer, *turn, *reconcile;
 	int64_t last_ok_ms; // wall clock
 	// of f5xc_status.c

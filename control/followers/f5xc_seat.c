@@ -87,30 +87,54 @@ static size_t room_of(const struct f5xc_wanted *w, const struct f5xc_slot *slot)
 		: w->conf->set_size - slot->n;
 }
 
+// Room that makes a set worth a write of its own: several new ones go together.
+static size_t room_worth(const struct f5xc_wanted *w)
+{
+	size_t part = w->conf->set_size / 16;
+
+	return part < 1 ? 1 : part > 8 ? 8 : part;
+}
+
+// A smaller class goes first, among equals the smaller age.
+static int slot_class(const struct f5xc_wanted *w, const struct f5xc_slot *slot, int64_t *ret_age)
+{
+	size_t room = room_of(w, slot);
+
+	*ret_age = slot->dirty_ms;
+	if (slot->dirty && slot->adds)
+		return 0; // what comes together goes together
+	if (slot->dirty && slot->made && room >= room_worth(w))
+		return 1;
+	*ret_age = 0; // the lowest
+	if ((slot->made || slot->n > 0) && room >= room_worth(w))
+		return 2;
+	if (!slot->made && slot->n == 0)
+		return 3;
+	return 4;
+}
+
 // The set for the next new place; `hint` where it sat before. -1: none has room.
 static int slot_choose(struct f5xc_wanted *w, int family, int hint)
 {
-	int dirty = -1, made = -1, fresh = -1;
+	int best = -1, best_class = 5;
+	int64_t best_age = 0, age;
 
 	if (hint >= 0 && room_of(w, slot_of(w, family, hint)) > 0)
 		return hint;
 	for (int i = 0; i < (int)w->conf->max_sets; i++) {
 		struct f5xc_slot *slot = slot_of(w, family, i);
+		int class;
 
 		if (room_of(w, slot) == 0)
 			continue;
-		// With adds before those that only shrink: what comes together goes together.
-		if (slot->dirty && slot->made
-		    && (dirty < 0 || (slot->adds && !slot_of(w, family, dirty)->adds)
-			|| (slot->adds == slot_of(w, family, dirty)->adds
-			    && slot->dirty_ms < slot_of(w, family, dirty)->dirty_ms)))
-			dirty = i;
-		if (made < 0 && (slot->made || slot->n > 0))
-			made = i;
-		if (fresh < 0 && !slot->made && slot->n == 0)
-			fresh = i;
+		class = slot_class(w, slot, &age);
+		if (class < best_class || (class == best_class && age < best_age)) {
+			best = i;
+			best_class = class;
+			best_age = age;
+		}
 	}
-	return dirty >= 0 ? dirty : made >= 0 ? made : fresh;
+	return best;
 }
 
 static size_t room_all(const struct f5xc_wanted *w, int family)

@@ -16,9 +16,10 @@ void f5xc_seat_found(
 	struct f5xc_wanted *, int family, int slot, const struct f5xc_row *held, size_t n
 );
 // Gives seats to what waits: first to networks that had some, then to cases and operators before
-// lists, the oldest first; into the set that they sat in, one whose write waits anyway, the lowest
-// with room, a new one. `only_after` > 0: only what was claimed since (seconds), as long as not
-// every set is known: the older may be seated in one of those. What finds no room counts as full.
+// lists, the oldest first; into the set that they sat in, one whose write waits anyway and that has
+// room for several, the lowest with such room, a new one, any. `only_after` > 0: only what was
+// claimed since (seconds), as long as not every set is known: the older may be seated in one of
+// those. What finds no room counts as full.
 void f5xc_seat_assign(struct f5xc_wanted *, int64_t only_after);
 // Nobody sits there any more; their items wait again.
 void f5xc_seat_clear(struct f5xc_wanted *, int family, int slot);

@@ -44,6 +44,10 @@ GOALS = {
     "footprint": {
         "bytes-v4-10M": ("value", "<=", 6.7), "rss-v4-10M": ("value", "<=", 16), "load-10M": ("value", "<=", 0.5),
         "load-text-10M": ("value", "<=", 4)},
+    "f5xc": {
+        "visible-p99": ("value", "<=", 10000), "requests-per-1000-blocks": ("value", "<=", 20),
+        "sustained-requests-per-minute": ("value", "<=", 30), "sustained-visible-p99": ("value", "<=", 30000),
+        "first-sync-100k-requests": ("value", "<=", 400), "prism-violations": ("value", "<=", 0)},
 }
 
 

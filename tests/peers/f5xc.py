@@ -23,6 +23,7 @@ resource_version), get, list, delete (with its body). Beside it, without a token
   POST   /_peer/passes    {"destination": …, "proto": "TCP", "port": 443}: do all sites let it out?
   POST   /_peer/token     {"token": …}: the only one taken from now on
   POST   /_peer/ipv6      {"on": true}: ipv6_prefixes are taken from now on
+  POST   /_peer/limit     {"per_minute": 60, "burst": 15}: the tenant's from now on
   POST   /_peer/poison    ["203.0.113.9/32"]: sets with these prefixes are refused
 """
 
@@ -121,6 +122,8 @@ class Handler(BaseHTTPRequestHandler):
             Handler.token = body["token"]
         elif what == "ipv6":
             s.ipv6 = body["on"]
+        elif what == "limit":
+            Handler.bucket = Bucket(body["per_minute"], body["burst"])
         elif what == "poison":
             s.poison[:] = body
         return {}
