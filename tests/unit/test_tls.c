@@ -155,6 +155,25 @@ static void test_check(void **state)
 	assert_non_null(strstr(message, "password"));
 }
 
+// Certificates end: an hour after they were made here.
+static void test_ends(void **state)
+{
+	struct http_tls tls = {.cert_file = paths[CERT]};
+	int64_t ends = 0, now = (int64_t)time(NULL);
+
+	(void)state;
+	assert_int_equal(http_tls_ends(&tls, &ends), 0);
+	assert_in_range(ends, now + 3000, now + 3600);
+	tls = (struct http_tls){.cert_file = paths[P12], .key_password_file = paths[PASSWORD]};
+	ends = 0;
+	assert_int_equal(http_tls_ends(&tls, &ends), 0);
+	assert_in_range(ends, now + 3000, now + 3600);
+	tls.key_password_file = NULL;
+	assert_int_equal(http_tls_ends(&tls, &ends), -EINVAL);
+	tls.cert_file = paths[KEY];
+	assert_int_equal(http_tls_ends(&tls, &ends), -EINVAL);
+}
+
 static void test_old_pkcs12(void **state)
 {
 	(void)state;
@@ -257,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_old_pkcs12),
 		cmocka_unit_test(test_request),
 	};
