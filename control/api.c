@@ -7,6 +7,7 @@
 #include "control/api_cases.h"
 #include "control/api_claims.h"
 #include "control/api_f5xc.h"
+#include "control/api_lists.h"
 #include "control/api_preview.h"
 #include "control/api_status.h"
 #include "control/api_text.h"
@@ -318,6 +319,8 @@ int api_create(struct control *control, struct api **ret_api)
 		error = api_cases_routes(api, control->server);
 	if (!error)
 		error = api_brakes_routes(api, control->server);
+	if (!error)
+		error = api_lists_routes(api, control->server);
 	if (!error)
 		error = api_f5xc_routes(api, control->server);
 	if (!error)

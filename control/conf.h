@@ -167,6 +167,30 @@ struct conf_f5xc {
 	struct conf_tls tls;
 };
 
+struct conf_redis_list {
+	char *name; // what it is called in claims and status; do not change it later
+	char *key;
+	char *channel; // NULL: "<key>:changes"
+	bool keyspace;
+	int action; // enum conf_action; CONF_ACTION_MONITOR: whatever members say
+	char *reason; // of members that say none
+	char *ttl; // as "24h"; NULL: members without an end have none
+	int64_t ttl_s; // 0: none
+	uint32_t refresh_s;
+	uint32_t shortest_prefix_v4, shortest_prefix_v6;
+	uint64_t max_members;
+};
+
+struct conf_redis {
+	char *name;
+	char *address; // HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
+	char *user, *password_file; // NULL: none
+	uint32_t database;
+	uint32_t timeout_ms, connect_timeout_ms;
+	struct conf_redis_list *lists;
+	size_t n_lists;
+};
+
 struct conf {
 	char *state_dir, *run_dir;
 	char *listen; // NULL: no TCP
@@ -181,6 +205,8 @@ struct conf {
 	struct conf_thehive *thehive;
 	size_t n_thehive;
 	struct conf_alerts *alerts; // NULL: none are taken
+	struct conf_redis *redis;
+	size_t n_redis;
 	struct conf_f5xc *f5xc; // NULL: no mirror
 };
 

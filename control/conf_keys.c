@@ -185,6 +185,31 @@ static const struct conf_key f5xc_keys[] = {
 	SECTION(conf_f5xc, "tls", tls, tls_keys, conf_tls, "TLS towards F5 XC"),
 	END,
 };
+static const struct conf_key redis_list_keys[] = {
+	NEED(conf_redis_list, "name", KEY_TEXT, name, "what this list is called in claims and status; do not change it later"),
+	NEED(conf_redis_list, "key", KEY_TEXT, key, "key of a set, hash, sorted set (score: the end), stream or string"),
+	KEY(conf_redis_list, "channel", KEY_TEXT, channel, NULL, "channel on which changed members are named; without: KEY:changes"),
+	KEY(conf_redis_list, "keyspace", KEY_BOOL, keyspace, "false", "listen to keyspace notifications too (notify-keyspace-events)"),
+	WORD(conf_redis_list, "action", action, action_words, "enforce", "of members that say none; monitor: of all members"),
+	KEY(conf_redis_list, "reason", KEY_TEXT, reason, NULL, "of members that say none"),
+	KEY(conf_redis_list, "ttl", KEY_TEXT, ttl, NULL, "members without an end last so long after the last reading that shows them, as 24h"),
+	NUMBER(conf_redis_list, "refresh_s", KEY_U32, refresh_s, "60", 1, 86400, "between full readings"),
+	NUMBER(conf_redis_list, "shortest_prefix_v4", KEY_U32, shortest_prefix_v4, "16", 1, 32, "wider IPv4 prefixes are refused"),
+	NUMBER(conf_redis_list, "shortest_prefix_v6", KEY_U32, shortest_prefix_v6, "32", 1, 128, "wider IPv6 prefixes are refused"),
+	NUMBER(conf_redis_list, "max_members", KEY_U64, max_members, "1000000", 1, 100000000, "more are held for an operator"),
+	END,
+};
+static const struct conf_key redis_keys[] = {
+	NEED(conf_redis, "name", KEY_TEXT, name, "what this Redis is called in status"),
+	NEED(conf_redis, "address", KEY_TEXT, address, "HOST:PORT, or the absolute path of a Unix socket"),
+	KEY(conf_redis, "user", KEY_TEXT, user, NULL, "ACL user; without: the default user"),
+	KEY(conf_redis, "password_file", KEY_SECRET, password_file, NULL, "its password"),
+	NUMBER(conf_redis, "database", KEY_U32, database, "0", 0, 65535, "number of the database"),
+	NUMBER(conf_redis, "timeout_ms", KEY_U32, timeout_ms, "5000", 100, 600000, "longest time without an answer"),
+	NUMBER(conf_redis, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
+	SECTIONS(conf_redis, "lists", lists, redis_list_keys, conf_redis_list, "lists published there"),
+	END,
+};
 static const struct conf_key control_keys[] = {
 	KEY(conf, "state_dir", KEY_DIR, state_dir, "/var/lib/stanch", "the ledger and the list on disk"),
 	KEY(conf, "run_dir", KEY_DIR, run_dir, "/run/stanch", "dataplane.sock and control.sock"),
@@ -198,6 +223,7 @@ static const struct conf_key control_keys[] = {
 	SECTION(conf, "ledger", ledger, ledger_keys, conf_ledger, "limits of the ledger"),
 	SECTIONS(conf, "thehive", thehive, thehive_keys, conf_thehive, "instances of TheHive"),
 	SECTION_PTR(conf, "alerts", alerts, alerts_keys, conf_alerts, "alerts that become cases in TheHive"),
+	SECTIONS(conf, "redis", redis, redis_keys, conf_redis, "lists published in Redis"),
 	SECTION_PTR(conf, "f5xc", f5xc, f5xc_keys, conf_f5xc, "mirror to F5 Distributed Cloud"),
 	END,
 };

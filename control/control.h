@@ -27,5 +27,6 @@ struct control {
 	struct writeback *writeback; // NULL: no TheHive configured
 	struct thehives *thehives; // sources/thehives.h
 	struct alerts *alerts; // sources/alerts.h
+	struct redis_lists *redis; // sources/redis_list.h
 	struct api *api;
 };

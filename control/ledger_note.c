@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The stanch authors
 
 #include "control/ledger_internal.h"
+#include "control/lists_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -146,7 +147,11 @@ int ledger_sources_set(struct ledger *l, const char *const *sources, size_t n)
 bool ledger_source_gone(struct ledger *l, const char *source)
 {
 	const struct source *s = source_find(l, source);
+	struct list_status list;
 
+	if (strncmp(source, LIST_SOURCE, strlen(LIST_SOURCE)) == 0
+	    && lists_find(l->lists, source + strlen(LIST_SOURCE), &list))
+		return lists_gone(l->lists, list.name);
 	return l->sources_known && s && !s->configured;
 }
 

@@ -9,7 +9,6 @@
 #include <event2/event.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static struct loop_list *list_of(struct lists *ls, uint32_t id)
+struct loop_list *loop_list_find(struct lists *ls, uint32_t id)
 {
 	for (size_t i = 0; i < ls->n; i++)
 		if (ls->lists[i].status.id == id)
@@ -36,6 +35,14 @@ const char *lists_name(const struct lists *ls, uint32_t id)
 		if (ls->lists[i].status.id == id)
 			return ls->lists[i].status.name;
 	return "";
+}
+
+bool lists_gone(const struct lists *ls, const char *name)
+{
+	for (size_t i = 0; i < ls->n; i++)
+		if (strcmp(ls->lists[i].status.name, name) == 0)
+			return !ls->lists[i].done;
+	return false;
 }
 
 // --- jobs
@@ -106,12 +113,14 @@ uint32_t lists_configure(struct lists *ls, const struct list_conf *conf)
 
 void lists_done_set(struct lists *ls, uint32_t list, list_done done, void *ctx)
 {
-	struct loop_list *l = list_of(ls, list);
+	struct loop_list *l = loop_list_find(ls, list);
 
 	if (!l)
 		return;
 	l->done = done;
 	l->done_ctx = ctx;
+	if (!done)
+		l->marked = NULL;
 }
 
 void lists_approved_set(struct lists *ls, list_approved approved, void *ctx)
@@ -162,7 +171,7 @@ static void protections_moved(void *ctx, unsigned topics)
 
 void lists_read_begin(struct lists *ls, uint32_t list)
 {
-	struct loop_list *l = list_of(ls, list);
+	struct loop_list *l = loop_list_find(ls, list);
 	struct list_job *job;
 
 	if (!l)
@@ -224,7 +233,7 @@ void lists_feed(
 	int64_t until
 )
 {
-	struct loop_list *l = list_of(ls, list);
+	struct loop_list *l = loop_list_find(ls, list);
 
 	if (!l)
 		return;
@@ -251,7 +260,7 @@ bool lists_busy(struct lists *ls)
 
 void lists_read_end(struct lists *ls, uint32_t list, bool confirmed)
 {
-	struct loop_list *l = list_of(ls, list);
+	struct loop_list *l = loop_list_find(ls, list);
 	struct list_job *job;
 
 	if (!l)
@@ -264,7 +273,7 @@ void lists_read_end(struct lists *ls, uint32_t list, bool confirmed)
 
 void lists_read_abort(struct lists *ls, uint32_t list)
 {
-	struct loop_list *l = list_of(ls, list);
+	struct loop_list *l = loop_list_find(ls, list);
 
 	if (!l)
 		return;
@@ -287,7 +296,7 @@ void lists_point(
 {
 	struct list_job *job;
 
-	if (!list_of(ls, list))
+	if (!loop_list_find(ls, list))
 		return;
 	member_len = cut(member_len);
 	value_len = cut(value_len);
@@ -298,85 +307,18 @@ void lists_point(
 	lists_job_post(ls, job, true);
 }
 
-// --- what brakes hold
-
-static uint64_t members_of(struct lists *ls, const struct loop_list *l)
+void lists_mark(struct lists *ls, uint32_t list, bool synced, list_marked marked, void *ctx)
 {
-	uint64_t members;
-
-	pthread_mutex_lock(&ls->mutex);
-	members = l->status.members;
-	pthread_mutex_unlock(&ls->mutex);
-	return members;
-}
-
-static void held_update(struct lists *ls, struct loop_list *l, bool shrink, uint64_t n)
-{
-	char source[LIST_NAME_MAX + 8], why[192];
-
-	if (n && n == l->rejected[shrink])
-		n = 0;
-	else if (n)
-		l->rejected[shrink] = 0;
-	snprintf(source, sizeof(source), "list:%s", l->status.name);
-	snprintf(
-		why,
-		sizeof(why),
-		shrink ? "shrink: %" PRIu64 " of %" PRIu64
-			 " members are gone, more than 20 %% below "
-			 "the peak of 24 hours; they stay in force"
-		       : "growth: %" PRIu64 " new members to %" PRIu64
-			 ", more than 20 %% above the "
-			 "peak of 24 hours or than max_members; they are not in force",
-		n,
-		members_of(ls, l)
-	);
-	ledger_list_held(ls->ledger, source, shrink, n, why);
-}
-
-void lists_missing(struct lists *ls, uint32_t list)
-{
-	struct loop_list *l = list_of(ls, list);
-	char source[LIST_NAME_MAX + 8], why[192];
-	uint64_t n;
+	struct loop_list *l = loop_list_find(ls, list);
+	struct list_job *job;
 
 	if (!l)
 		return;
-	n = members_of(ls, l);
-	if (n && n == l->rejected[1])
-		return;
-	snprintf(source, sizeof(source), "list:%s", l->status.name);
-	snprintf(
-		why,
-		sizeof(why),
-		"missing: its key is not there; %" PRIu64 " members stay in force; approve: it is "
-		"empty",
-		n
-	);
-	ledger_list_held(ls->ledger, source, true, n, why);
-}
-
-void lists_held_settled(struct lists *ls, const char *name, bool shrink, bool approved)
-{
-	struct list_job *job;
-
-	for (size_t i = 0; i < ls->n; i++) {
-		struct loop_list *l = &ls->lists[i];
-		uint64_t n = shrink ? l->status.last.held_removals : l->status.last.held_adds;
-
-		if (strcmp(l->status.name, name) != 0)
-			continue;
-		if (!approved) {
-			l->rejected[shrink] = n ? n : members_of(ls, l);
-			return;
-		}
-		job = lists_job_create(LIST_JOB_APPROVE, l->status.id, 0);
-		job->shrink = shrink;
-		job->amount = n ? n : members_of(ls, l);
-		lists_job_post(ls, job, false);
-		if (ls->approved)
-			ls->approved(ls->approved_ctx, l->status.id, shrink);
-	}
+	l->marked = marked;
+	l->marked_ctx = ctx;
+	job = lists_job_create(LIST_JOB_MARK, list, 0);
+	job->synced = synced;
+	lists_job_post(ls, job, true);
 }
 
 // --- what the worker says
@@ -386,8 +328,8 @@ static void read_done(struct lists *ls, struct loop_list *l, const struct list_r
 	l->status.reading = false;
 	l->status.last = *result;
 	if (result->error == 0) {
-		held_update(ls, l, false, result->held_adds);
-		held_update(ls, l, true, result->held_removals);
+		list_held_update(ls, l, false, result->held_adds);
+		list_held_update(ls, l, true, result->held_removals);
 	} else if (result->error != -ECANCELED) {
 		log_warning(
 			"list %s: a reading did not take effect: %s",
@@ -414,6 +356,15 @@ static void retire_done(struct loop_list *l, const struct list_result *result)
 		     result->error ? "only a part of its members ended; see the log" : "");
 }
 
+static void mark_done(struct loop_list *l)
+{
+	list_marked marked = l->marked;
+
+	l->marked = NULL;
+	if (marked)
+		marked(l->marked_ctx);
+}
+
 static void events_take(struct lists *ls)
 {
 	struct list_events events = STAILQ_HEAD_INITIALIZER(events);
@@ -423,11 +374,13 @@ static void events_take(struct lists *ls)
 	STAILQ_CONCAT(&events, &ls->events);
 	pthread_mutex_unlock(&ls->mutex);
 	while ((e = STAILQ_FIRST(&events))) {
-		struct loop_list *l = list_of(ls, e->result.list);
+		struct loop_list *l = loop_list_find(ls, e->result.list);
 
 		STAILQ_REMOVE_HEAD(&events, link);
-		if (l && e->retired)
+		if (l && e->kind == LIST_EVENT_RETIRED)
 			retire_done(l, &e->result);
+		else if (l && e->kind == LIST_EVENT_MARKED)
+			mark_done(l);
 		else if (l)
 			read_done(ls, l, &e->result);
 		free(e);
@@ -446,7 +399,7 @@ static void proposal_take(struct lists *ls)
 	if (!made)
 		return;
 	r = bulk_take(ls->ledger, ls->batch, &behind);
-	l = list_of(ls, ls->batch->list);
+	l = loop_list_find(ls, ls->batch->list);
 	if (r == 0 && l)
 		l->any = true;
 	if (r == 0) {
@@ -716,7 +669,7 @@ int lists_start(struct lists *ls)
 
 	// A redo may have brought a list that no row knew.
 	for (size_t i = 0; i < ls->n_own; i++) {
-		struct loop_list *to = list_of(ls, ls->own[i]->id)
+		struct loop_list *to = loop_list_find(ls, ls->own[i]->id)
 			?: list_add(ls, ls->own[i]->id, ls->own[i]->name);
 
 		if (to)

@@ -67,6 +67,7 @@ struct list_status {
 	uint64_t peak; // of the last 24 hours
 	uint64_t progress, total; // of the comparison under way; 0: none
 	bool reading; // one is under way
+	uint64_t braked; // points since the start that a brake kept from taking effect
 	struct list_result last;
 };
 
@@ -76,7 +77,8 @@ struct lists *ledger_lists(struct ledger *);
 
 // Known by its name from then on; the id never changes. 0: too many lists.
 uint32_t lists_configure(struct lists *, const struct list_conf *);
-void lists_done_set(struct lists *, uint32_t list, list_done, void *ctx); // NULL: nobody
+void lists_done_set(struct lists *, uint32_t list, list_done, void *ctx); // NULL: nobody,
+// and nobody is told of a mark either
 // A list whose source is configured no longer: it stays, and no reading of it comes.
 bool lists_status(struct lists *, size_t i, struct list_status *ret_status); // false: past the end
 bool lists_find(struct lists *, const char *name, struct list_status *ret_status);
@@ -109,6 +111,11 @@ void lists_point(
 	size_t value_len,
 	int64_t until
 );
+
+// Called back when every point given before has taken effect; `synced`: these were all there are.
+// One at a time for a list.
+typedef void (*list_marked)(void *ctx);
+void lists_mark(struct lists *, uint32_t list, bool synced, list_marked, void *ctx);
 
 // All members end, in batches; the list is forgotten. `done` after the last.
 void lists_retire(struct lists *, const char *name, const struct actor *, ledger_done, void *ctx);

@@ -4,6 +4,7 @@
 // What the files of the lists share; besides them only the ledger's own files include it.
 //
 //   lists.c          the loop's side: conf, jobs, what the worker reports, reading members
+//   lists_held.c     what brakes hold                lists_claims.c   members as claims
 //   lists_worker.c   the thread: jobs, points, ends, retirement
 //   lists_merge.c    a reading against the pages: what differs, brakes, batches
 //   lists_batch.c    a batch: actions before and after, pages, the hand-over to the loop
@@ -37,6 +38,7 @@ struct list_change {
 	bool put; // else it goes
 	uint8_t own_before; // actions of this list
 	uint8_t before, after; // of all lists together
+	uint32_t order; // of points, in which they came
 };
 
 struct list_batch {
@@ -69,6 +71,7 @@ enum list_job_type {
 	LIST_JOB_ABORT,
 	LIST_JOB_APPROVE,
 	LIST_JOB_POINT,
+	LIST_JOB_MARK,
 	LIST_JOB_EXPIRE,
 	LIST_JOB_RETIRE,
 };
@@ -78,6 +81,7 @@ struct list_job {
 	enum list_job_type type;
 	uint32_t list;
 	bool confirmed; // END
+	bool synced; // MARK
 	bool shrink; // APPROVE
 	uint64_t amount; // APPROVE: changes
 	int64_t at_ms; // BEGIN: monotonic
@@ -107,7 +111,7 @@ struct worker_list {
 	int64_t synced;
 	int64_t peak_hour; // hours since the epoch, of peaks[peak_hour % 24]
 	uint64_t peaks[LIST_PEAK_HOURS];
-	bool gone; // retired
+	uint64_t braked;
 	// the reading under way
 	struct run *run;
 	int run_error;
@@ -134,7 +138,11 @@ enum proposal {
 
 struct list_event {
 	STAILQ_ENTRY(list_event) link;
-	bool retired;
+	enum list_event_kind {
+		LIST_EVENT_READ,
+		LIST_EVENT_RETIRED,
+		LIST_EVENT_MARKED,
+	} kind;
 	struct list_result result;
 };
 STAILQ_HEAD(list_events, list_event);
@@ -148,7 +156,8 @@ struct loop_list {
 	struct list_cursor cursor;
 	ledger_done retired;
 	void *retired_ctx;
-	bool retiring;
+	list_marked marked;
+	void *marked_ctx;
 	int64_t next_until; // under mutex
 	uint64_t rejected[2]; // held changes of this size were rejected
 	bool any; // it has members, or had
@@ -198,6 +207,7 @@ int lists_open(struct ledger *);
 int lists_start(struct lists *); // the thread, once the ledger is open
 void lists_stop(struct lists *); // NULL is fine, here and below
 void lists_free(struct lists *);
+bool lists_gone(const struct lists *, const char *name); // nobody reads it any more
 const char *lists_name(const struct lists *, uint32_t list);
 bool lists_any(const struct lists *); // is there any member?
 // What the lists do with that key, as committed.
@@ -208,6 +218,11 @@ struct list_job *lists_job_create(enum list_job_type, uint32_t list, size_t room
 void lists_shields_changed(struct lists *);
 // An operator settled a held change of a list.
 void lists_held_settled(struct lists *, const char *name, bool shrink, bool approved);
+
+struct loop_list *loop_list_find(struct lists *, uint32_t id);
+
+// --- lists_held.c
+void list_held_update(struct lists *, struct loop_list *, bool shrink, uint64_t n);
 
 // --- lists_worker.c
 void *lists_worker_run(void *lists);

@@ -263,16 +263,41 @@ static void judge(struct merge *m, struct list_result *result)
 		result->held_removals = m->removals;
 }
 
+static bool hash_known(const uint64_t *hashes, size_t n, uint64_t hash)
+{
+	return n > 0 && bsearch(&hash, hashes, n, sizeof(hash), hash_compare);
+}
+
+// Readings that follow each other sooner than it takes to confirm: what both do not show waits on
+// from the first, what came back does not.
+static bool missing_waits(struct merge *m)
+{
+	struct worker_list *l = m->list;
+	size_t n = 0;
+
+	if (l->n_missing == 0 || l->began_ms - l->missing_ms >= LIST_CONFIRM_MS)
+		return false;
+	for (size_t i = 0; i < l->n_missing; i++)
+		if (hash_known(m->missing, m->n_missing, l->missing[i]))
+			l->missing[n++] = l->missing[i];
+	l->n_missing = n;
+	return n > 0;
+}
+
 static void missing_keep(struct merge *m)
 {
 	struct worker_list *l = m->list;
 
+	if (m->n_missing)
+		qsort(m->missing, m->n_missing, sizeof(*m->missing), hash_compare);
+	if (missing_waits(m)) {
+		free(m->missing);
+		return;
+	}
 	free(l->missing);
 	l->missing = m->missing;
 	l->n_missing = m->n_missing;
 	l->missing_ms = monotonic_ms();
-	if (l->n_missing)
-		qsort(l->missing, l->n_missing, sizeof(*l->missing), hash_compare);
 }
 
 void merge_run(struct lists *ls, struct worker_list *l, bool confirmed)

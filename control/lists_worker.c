@@ -88,6 +88,7 @@ void worker_publish(struct lists *ls, struct worker_list *l, uint64_t progress, 
 			continue;
 		to->status.members = l->members;
 		to->status.synced = l->synced;
+		to->status.braked = l->braked;
 		to->status.peak = peak_of(l, wall_seconds());
 		to->status.progress = progress;
 		to->status.total = total;
@@ -97,7 +98,8 @@ void worker_publish(struct lists *ls, struct worker_list *l, uint64_t progress, 
 	pthread_mutex_unlock(&ls->mutex);
 }
 
-static void event_post(struct lists *ls, const struct list_result *result, bool retired)
+static void
+event_post(struct lists *ls, const struct list_result *result, enum list_event_kind kind)
 {
 	struct list_event *e = calloc(1, sizeof(*e));
 
@@ -105,7 +107,7 @@ static void event_post(struct lists *ls, const struct list_result *result, bool 
 	if (!e)
 		return;
 	e->result = *result;
-	e->retired = retired;
+	e->kind = kind;
 	pthread_mutex_lock(&ls->mutex);
 	STAILQ_INSERT_TAIL(&ls->events, e, link);
 	pthread_mutex_unlock(&ls->mutex);
@@ -115,7 +117,7 @@ static void event_post(struct lists *ls, const struct list_result *result, bool 
 void worker_report(struct lists *ls, struct worker_list *l, const struct list_result *result)
 {
 	(void)l;
-	event_post(ls, result, false);
+	event_post(ls, result, LIST_EVENT_READ);
 }
 
 // --- texts
@@ -230,52 +232,130 @@ static void touch(struct worker_list *l, const struct ledger_key *key)
 
 // A point counts as positive evidence, but not for more than a reading may change: who can write
 // to Redis could take a list away member by member.
-static bool point_passes(const struct worker_list *l, const struct list_change *c)
+static bool
+point_passes(const struct worker_list *l, const struct list_change *c, int64_t after_points)
 {
+	uint64_t members = (uint64_t)after_points;
 	uint64_t peak = peak_of(l, wall_seconds()), room = brake_room(peak);
 	bool more = c->put && c->member.actions != 0;
 
 	if (l->conf.no_brakes || more == (c->own_before != 0))
 		return true;
 	if (more)
-		return l->members < l->conf.max_members && (!l->synced || l->members < peak + room);
-	return l->members + room > peak;
+		return members < l->conf.max_members && (!l->synced || members < peak + room);
+	return members + room > peak;
 }
 
-static void
-point(struct lists *ls, struct worker_list *l, const struct list_item *item, const char *text)
+static int change_compare(const void *a, const void *b)
 {
-	struct list_change c = {.put = item->present};
+	const struct list_change *x = a, *y = b;
+	int order = key_compare(&x->member.key, &y->member.key);
+
+	return order ? order : x->order < y->order ? -1 : 1;
+}
+
+// Of several points on one member the last one stands.
+static void points_sort(struct list_batch *b)
+{
+	size_t n = 0;
+
+	if (b->n)
+		qsort(b->changes, b->n, sizeof(b->changes[0]), change_compare);
+	for (size_t i = 0; i < b->n; i++) {
+		if (n > 0
+		    && key_compare(&b->changes[n - 1].member.key, &b->changes[i].member.key) == 0)
+			n--;
+		b->changes[n++] = b->changes[i];
+	}
+	b->n = n;
+}
+
+// What the page says of it now, and whether it changes anything.
+static bool point_judge(
+	struct worker_list *l, struct list_cursor *cursor, struct list_change *c, int64_t *members
+)
+{
 	struct list_member was = {.actions = 0};
+	int r = cursor_find(cursor, &c->member.key, &was);
+
+	touch(l, &c->member.key);
+	if (r < 0 && r != -ENOENT)
+		return false;
+	c->own_before = r == 0 ? was.actions : 0;
+	if (r == -ENOENT ? !c->put : c->put && list_member_same(&c->member, &was))
+		return false;
+	if (!c->put)
+		c->member = was;
+	if (!point_passes(l, c, *members)) {
+		l->braked++;
+		return false;
+	}
+	*members += (c->put && c->member.actions != 0) - (c->own_before != 0);
+	return true;
+}
+
+static void points_do(struct lists *ls, struct worker_list *l)
+{
+	struct list_batch *b = ls->batch;
+	int64_t members = (int64_t)l->members;
 	struct list_cursor cursor;
-	uint64_t refused = l->refused;
+	size_t n = 0;
 	int r;
 
-	if (!worker_member(ls, l, item, text, &c.member)) {
-		if (!l->run)
-			l->refused = refused;
-		return;
-	}
-	if (c.member.until <= wall_seconds())
-		c.put = false;
+	points_sort(b);
 	cursor_init(&cursor, &ls->work, l->id);
-	r = cursor_find(&cursor, &c.member.key, &was);
+	for (size_t i = 0; i < b->n; i++)
+		if (point_judge(l, &cursor, &b->changes[i], &members))
+			b->changes[n++] = b->changes[i];
 	cursor_fini(&cursor);
-	touch(l, &c.member.key);
-	if (r < 0 && r != -ENOENT)
-		return;
-	c.own_before = r == 0 ? was.actions : 0;
-	if (r == -ENOENT ? !c.put : c.put && list_member_same(&c.member, &was))
-		return;
-	if (!c.put)
-		c.member = was;
-	if (!point_passes(l, &c))
-		return;
-	batch_add(ls->batch, &c);
+	b->n = n;
 	r = batch_propose(ls, l);
 	if (r < 0 && r != -ECANCELED)
 		log_warning("list %s: a change was not taken: %s", l->name, strerror(-r));
 	worker_publish(ls, l, 0, 0);
+}
+
+static void point_add(struct lists *ls, struct worker_list *l, const struct list_job *job)
+{
+	struct list_change c = {.put = false};
+	uint64_t refused = l->refused;
+	struct list_item item;
+
+	memcpy(&item, job->data, sizeof(item));
+	if (!worker_member(ls, l, &item, (const char *)job->data + sizeof(item), &c.member)) {
+		if (!l->run)
+			l->refused = refused;
+		return;
+	}
+	c.put = item.present && c.member.until > wall_seconds();
+	batch_add(ls->batch, &c);
+}
+
+// The points behind the first one, as far as they are of the same list: one batch.
+static void points_take(struct lists *ls, struct worker_list *l, const struct list_job *first)
+{
+	struct list_job *next;
+	size_t order = 0;
+
+	point_add(ls, l, first);
+	while (ls->batch->n < LIST_BATCH_MAX && order < LIST_BATCH_MAX) {
+		size_t at = ls->batch->n;
+
+		pthread_mutex_lock(&ls->mutex);
+		next = STAILQ_FIRST(&ls->urgent);
+		if (next && next->type == LIST_JOB_POINT && next->list == l->id)
+			STAILQ_REMOVE_HEAD(&ls->urgent, link);
+		else
+			next = NULL;
+		pthread_mutex_unlock(&ls->mutex);
+		if (!next)
+			break;
+		point_add(ls, l, next);
+		if (ls->batch->n > at)
+			ls->batch->changes[at].order = (uint32_t)++order;
+		free(next);
+	}
+	points_do(ls, l);
 }
 
 // --- ends
@@ -403,7 +483,7 @@ static void retire(struct lists *ls, struct worker_list *l)
 	result.error = r;
 	result.removed = members - l->members;
 	worker_publish(ls, l, 0, 0);
-	event_post(ls, &result, true);
+	event_post(ls, &result, LIST_EVENT_RETIRED);
 }
 
 // --- the thread
@@ -448,13 +528,14 @@ static void job_do(struct lists *ls, struct list_job *job)
 	case LIST_JOB_APPROVE:
 		l->approved[job->shrink] = job->amount;
 		break;
-	case LIST_JOB_POINT: {
-		struct list_item item;
-
-		memcpy(&item, job->data, sizeof(item));
-		point(ls, l, &item, (const char *)job->data + sizeof(item));
+	case LIST_JOB_POINT:
+		points_take(ls, l, job);
 		break;
-	}
+	case LIST_JOB_MARK:
+		if (job->synced)
+			l->synced = wall_seconds();
+		event_post(ls, &(struct list_result){.list = l->id}, LIST_EVENT_MARKED);
+		break;
 	case LIST_JOB_EXPIRE:
 		expire(ls, l);
 		break;

@@ -40,6 +40,7 @@ static const struct module modules[] = {
 	{"followers", start_followers, stop_followers, reload_followers},
 	{"TheHive", start_thehives, stop_thehives, reload_thehives},
 	{"alerts", start_alerts, stop_alerts, reload_alerts},
+	{"Redis", start_redis, stop_redis, reload_redis},
 	{"API", start_api, stop_api, NULL},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))

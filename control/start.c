@@ -21,6 +21,7 @@
 #include "control/resolvers.h"
 #include "control/secret.h"
 #include "control/sources/alerts.h"
+#include "control/sources/redis_list.h"
 #include "control/sources/thehives.h"
 #include "control/tokens.h"
 
@@ -521,6 +522,42 @@ void stop_followers(struct control *control)
 	control->dataplane = NULL;
 }
 
+// --- lists in Redis
+
+static void redis_metrics(void *ctx, struct metrics_page *page)
+{
+	const struct control *control = ctx;
+
+	redis_lists_metrics(control->redis, control->ledger, page);
+}
+
+int start_redis(struct control *control)
+{
+	int error = redis_lists_create(control, &control->redis);
+
+	if (error)
+		log_error("lists in Redis: %s", strerror(-error));
+	else
+		error = metrics_collect(control->metrics, redis_metrics, control);
+	return error;
+}
+
+// Made anew with every key and secret: what was being read is read again.
+void reload_redis(struct control *control, const struct conf *old)
+{
+	(void)old;
+	redis_lists_free(control->redis);
+	control->redis = NULL;
+	if (redis_lists_create(control, &control->redis) < 0)
+		log_error("control.redis: not taken; lists stay in force, and are not read");
+}
+
+void stop_redis(struct control *control)
+{
+	redis_lists_free(control->redis);
+	control->redis = NULL;
+}
+
 // --- the API under /v1
 
 static bool api_connected(void *ctx)
@@ -592,6 +629,12 @@ static json_t *api_alerts(void *ctx)
 	return alerts_status(control->alerts);
 }
 
+static json_t *api_redis(void *ctx)
+{
+	const struct control *control = ctx;
+	return redis_lists_status(control->redis);
+}
+
 static json_t *api_snapshot(void *ctx)
 {
 	const struct control *control = ctx;
@@ -655,6 +698,8 @@ static int api_wire(struct control *control)
 	dataplane_applied_set(control->dataplane, applied_moved, control);
 	dataplane_denials_set(control->dataplane, denials_come, control);
 	int error = api_part_add(api, API_SOURCE, "thehive", api_thehives, control);
+	if (!error)
+		error = api_part_add(api, API_SOURCE, "redis", api_redis, control);
 	if (!error)
 		error = api_part_add(api, API_SOURCE, "alerts", api_alerts, control);
 	if (!error)

@@ -41,5 +41,9 @@ int start_followers(struct control *);
 void stop_followers(struct control *);
 void reload_followers(struct control *, const struct conf *old);
 
+int start_redis(struct control *);
+void stop_redis(struct control *);
+void reload_redis(struct control *, const struct conf *old);
+
 int start_api(struct control *);
 void stop_api(struct control *);

@@ -7,6 +7,7 @@
 #include "control/cli/claims.h"
 #include "control/cli/client.h"
 #include "control/cli/f5.h"
+#include "control/cli/lists.h"
 #include "control/cli/local.h"
 #include "control/cli/preview.h"
 #include "control/cli/show.h"
@@ -110,6 +111,20 @@ static const struct command commands[] = {
 	 0,
 	 2,
 	 run_f5},
+	{"lists",
+	 "[read NAME]",
+	 "lists published by others; read one in full, now",
+	 0,
+	 0,
+	 2,
+	 run_lists},
+	{"source",
+	 "retire list:NAME --reason R",
+	 "end what a source that is gone left in force",
+	 OPT_REASON,
+	 2,
+	 2,
+	 run_source},
 	{"check", "FILE", "check a configuration with both daemons", 0, 1, 1, run_check},
 	{"token",
 	 "create NAME --role R --for D",

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+// lists, source. Each takes the options of its row in main.c and returns an exit code.
+//
+// One thread.
+
+#pragma once
+
+struct cli;
+
+int run_lists(const struct cli *);
+int run_source(const struct cli *);

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/sources/redis_conn.h"
+
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/util.h>
+
+// XXX: the adapter of hiredis 0.14 does not survive our warnings.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wcast-qual"
+#include <hiredis/adapters/libevent.h>
+#pragma GCC diagnostic pop
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 5000
+
+enum conn_state {
+	CONN_WAITING, // for the next try
+	CONN_CONNECTING,
+	CONN_GREETING, // AUTH, SELECT
+	CONN_READY,
+};
+
+struct redis_conn {
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct redis_conn_conf conf;
+	struct redis_conn_events events;
+	enum conn_state state;
+	redisAsyncContext *redis;
+	struct evdns_getaddrinfo_request *resolving;
+	struct event *retry, *watch;
+	unsigned backoff_ms, greetings;
+	size_t under_way; // commands without an answer
+	int64_t since_ms; // of the last answer, or of the first command after none
+	bool freeing;
+	char why[160];
+};
+
+struct command {
+	struct redis_conn *conn;
+	redis_done done;
+	void *ctx;
+	bool stays; // a subscription: called for each message, and with NULL at the end
+};
+
+static void connect_now(struct redis_conn *c);
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int redis_address_parse(const char *address, char host[256], char port[6])
+{
+	const char *colon = strrchr(address, ':');
+	size_t len = colon ? (size_t)(colon - address) : 0;
+	char *end;
+	long number;
+
+	if (len > 1 && address[0] == '[' && address[len - 1] == ']') {
+		address++;
+		len -= 2;
+	} else if (colon && memchr(address, ':', len)) {
+		return -EINVAL;
+	}
+	if (len == 0 || len >= 256)
+		return -EINVAL;
+	number = strtol(colon + 1, &end, 10);
+	if (end == colon + 1 || *end || number < 1 || number > 65535)
+		return -EINVAL;
+	memcpy(host, address, len);
+	host[len] = '\0';
+	snprintf(port, 6, "%ld", number);
+	return 0;
+}
+
+static void wait_again(struct redis_conn *c)
+{
+	unsigned ms = c->backoff_ms + (unsigned)random() % (c->backoff_ms / 2 + 1);
+	const struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	c->state = CONN_WAITING;
+	c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
+	event_add(c->retry, &after);
+}
+
+void redis_conn_drop(struct redis_conn *c, const char *why)
+{
+	redisAsyncContext *redis = c->redis;
+
+	if (c->freeing || c->state == CONN_WAITING)
+		return;
+	snprintf(c->why, sizeof(c->why), "%s", why);
+	c->state = CONN_WAITING;
+	c->redis = NULL;
+	if (c->resolving)
+		evdns_getaddrinfo_cancel(c->resolving);
+	c->resolving = NULL;
+	if (redis) {
+		redis->data = NULL;
+		redisAsyncFree(redis); // what is under way is called back
+	}
+	c->under_way = 0;
+	wait_again(c);
+	c->events.lost(c->events.ctx, c->why);
+}
+
+static void replied(redisAsyncContext *redis, void *reply, void *ctx)
+{
+	struct command *command = ctx;
+	struct redis_conn *c = command->conn;
+	const redisReply *r = reply;
+
+	(void)redis;
+	c->since_ms = now_ms();
+	if (c->under_way > 0)
+		c->under_way--;
+	if (command->done)
+		command->done(command->ctx, r);
+	if (!command->stays || !r)
+		free(command);
+}
+
+static int command_send(
+	struct redis_conn *c,
+	redis_done done,
+	void *ctx,
+	int argc,
+	const char *const *argv,
+	const size_t *lens
+)
+{
+	struct command *command = malloc(sizeof(*command));
+	const char **args = NULL;
+	int rc;
+
+	if (!command)
+		return -ENOMEM;
+	*command = (struct command){.conn = c, .done = done, .ctx = ctx};
+	command->stays = c->conf.subscribes && strstr(argv[0], "SUBSCRIBE");
+	// hiredis takes the same, without the const.
+	memcpy(&args, &argv, sizeof(args));
+	rc = redisAsyncCommandArgv(c->redis, replied, command, argc, args, lens);
+	if (rc != REDIS_OK) {
+		free(command);
+		return -ENOTCONN;
+	}
+	if (c->under_way++ == 0)
+		c->since_ms = now_ms();
+	return 0;
+}
+
+int redis_conn_send(
+	struct redis_conn *c,
+	redis_done done,
+	void *ctx,
+	int argc,
+	const char *const argv[],
+	const size_t *lens
+)
+{
+	if (c->state != CONN_READY || !c->redis)
+		return -ENOTCONN;
+	return command_send(c, done, ctx, argc, argv, lens);
+}
+
+static void greeted(void *ctx, const redisReply *r)
+{
+	struct redis_conn *c = ctx;
+
+	if (!r || c->state != CONN_GREETING)
+		return;
+	if (r->type == REDIS_REPLY_ERROR) {
+		// The first refusal says why; what was sent behind it is refused for it.
+		if (!c->why[0])
+			snprintf(c->why, sizeof(c->why), "refused: %.120s", r->str);
+		redisAsyncDisconnect(c->redis);
+		return;
+	}
+	if (--c->greetings > 0)
+		return;
+	c->state = CONN_READY;
+	c->backoff_ms = BACKOFF_FIRST_MS;
+	c->why[0] = '\0';
+	c->events.ready(c->events.ctx);
+}
+
+static void greet(struct redis_conn *c)
+{
+	char database[12];
+
+	c->state = CONN_GREETING;
+	c->why[0] = '\0';
+	c->greetings = 1;
+	if (c->conf.password) {
+		const char *auth[] = {
+			"AUTH", c->conf.user ? c->conf.user : c->conf.password, c->conf.password};
+
+		c->greetings++;
+		command_send(c, greeted, c, c->conf.user ? 3 : 2, auth, NULL);
+	}
+	snprintf(database, sizeof(database), "%u", c->conf.database);
+	command_send(c, greeted, c, 2, (const char *const[]){"SELECT", database}, NULL);
+}
+
+static void connected(const redisAsyncContext *redis, int status)
+{
+	struct redis_conn *c = redis->data;
+
+	if (!c)
+		return;
+	if (status != REDIS_OK) {
+		char why[160];
+
+		snprintf(why, sizeof(why), "not connected: %.120s", redis->errstr);
+		c->redis = NULL; // hiredis frees it
+		redis_conn_drop(c, why);
+		return;
+	}
+	greet(c);
+}
+
+static void disconnected(const redisAsyncContext *redis, int status)
+{
+	struct redis_conn *c = redis->data;
+	char why[160];
+
+	if (!c)
+		return;
+	c->redis = NULL;
+	if (c->why[0] && c->state == CONN_GREETING)
+		snprintf(why, sizeof(why), "%s", c->why);
+	else
+		snprintf(
+			why,
+			sizeof(why),
+			"the connection broke: %.120s",
+			status != REDIS_OK && redis->errstr ? redis->errstr : "closed"
+		);
+	redis_conn_drop(c, why);
+}
+
+static void attach(struct redis_conn *c, redisAsyncContext *redis)
+{
+	char why[160];
+
+	if (!redis || redis->err) {
+		snprintf(
+			why,
+			sizeof(why),
+			"not connected: %.120s",
+			redis && redis->errstr ? redis->errstr : "no memory"
+		);
+		if (redis)
+			redisAsyncFree(redis);
+		redis_conn_drop(c, why);
+		return;
+	}
+	redis->data = c;
+	c->redis = redis;
+	// On a Unix socket it fails, and hiredis takes that for an error of the connection.
+	if (c->conf.address[0] != '/')
+		redisEnableKeepAlive(&redis->c);
+	redisLibeventAttach(redis, c->base);
+	redisAsyncSetConnectCallback(redis, connected);
+	redisAsyncSetDisconnectCallback(redis, disconnected);
+}
+
+static void resolved(int error, struct evutil_addrinfo *found, void *ctx)
+{
+	struct redis_conn *c = ctx;
+	char host[NI_MAXHOST], port[6], name[256];
+
+	if (error == EVUTIL_EAI_CANCEL || c->freeing)
+		return;
+	c->resolving = NULL;
+	if (error
+	    || getnameinfo(
+		    found->ai_addr, found->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST
+	    )
+	    || redis_address_parse(c->conf.address, name, port) < 0) {
+		char why[160];
+
+		snprintf(
+			why,
+			sizeof(why),
+			"not resolved: %s",
+			error ? evutil_gai_strerror(error) : "bad address"
+		);
+		if (found)
+			evutil_freeaddrinfo(found);
+		redis_conn_drop(c, why);
+		return;
+	}
+	evutil_freeaddrinfo(found);
+	attach(c, redisAsyncConnect(host, (int)strtol(port, NULL, 10)));
+}
+
+static void connect_now(struct redis_conn *c)
+{
+	const struct evutil_addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = EVUTIL_AI_NUMERICSERV,
+	};
+	struct evdns_getaddrinfo_request *request;
+	char host[256], port[6];
+
+	c->state = CONN_CONNECTING;
+	c->since_ms = now_ms();
+	if (c->conf.address[0] == '/') {
+		attach(c, redisAsyncConnectUnix(c->conf.address));
+		return;
+	}
+	if (redis_address_parse(c->conf.address, host, port) < 0) {
+		redis_conn_drop(c, "its address is not HOST:PORT");
+		return;
+	}
+	// NULL: answered already, or nothing to wait for.
+	request = evdns_getaddrinfo(c->dns, host, port, &hints, resolved, c);
+	if (request && c->state == CONN_CONNECTING && !c->redis)
+		c->resolving = request;
+}
+
+static void retried(evutil_socket_t fd, short what, void *ctx)
+{
+	(void)fd;
+	(void)what;
+	connect_now(ctx);
+}
+
+static void watched(evutil_socket_t fd, short what, void *ctx)
+{
+	struct redis_conn *c = ctx;
+	int64_t age = now_ms() - c->since_ms;
+
+	(void)fd;
+	(void)what;
+	if ((c->state == CONN_CONNECTING || c->state == CONN_GREETING)
+	    && age > c->conf.connect_timeout_ms)
+		redis_conn_drop(c, "not connected: no answer in time");
+	else if (c->state == CONN_READY && !c->conf.subscribes && c->under_way > 0 && age > c->conf.timeout_ms)
+		redis_conn_drop(c, "it does not answer");
+}
+
+int redis_conn_create(
+	struct event_base *base,
+	struct evdns_base *dns,
+	const struct redis_conn_conf *conf,
+	const struct redis_conn_events *events,
+	struct redis_conn **ret_conn
+)
+{
+	static const struct timeval at_once = {0}, often = {.tv_usec = 250000};
+	struct redis_conn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->base = base;
+	c->dns = dns;
+	c->conf = *conf;
+	c->events = *events;
+	c->backoff_ms = BACKOFF_FIRST_MS;
+	c->retry = event_new(base, -1, 0, retried, c);
+	c->watch = event_new(base, -1, EV_PERSIST, watched, c);
+	if (!c->retry || !c->watch || event_add(c->retry, &at_once) < 0
+	    || event_add(c->watch, &often) < 0) {
+		redis_conn_free(c);
+		return -ENOMEM;
+	}
+	*ret_conn = c;
+	return 0;
+}
+
+void redis_conn_free(struct redis_conn *c)
+{
+	if (!c)
+		return;
+	c->freeing = true;
+	if (c->resolving)
+		evdns_getaddrinfo_cancel(c->resolving);
+	if (c->redis) {
+		c->redis->data = NULL;
+		redisAsyncFree(c->redis);
+	}
+	if (c->retry)
+		event_free(c->retry);
+	if (c->watch)
+		event_free(c->watch);
+	free(c);
+}
+
+bool redis_conn_ready(const struct redis_conn *c)
+{
+	return c->state == CONN_READY;
+}
