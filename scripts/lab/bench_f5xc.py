@@ -110,15 +110,15 @@ def latency():
 
 def sustained():
     """One block a second, and as often one of 5,000 elsewhere withdrawn: 50 sets of 100."""
-    seconds, entries = (600, 5000) if SMALLER == 1 else (20, 500)
-    with mirror(set_size=entries // 50, **FAST) as (f5, gateway):
+    seconds, entries, sets = (600, 5000, 50) if SMALLER == 1 else (10, 80, 8)
+    with mirror(set_size=entries // sets, **FAST) as (f5, gateway):
         block_many(gateway, [address(i) for i in range(entries)])
-        labs.wait_for(lambda: equal(gateway, entries), "50 sets stand", 120)
+        labs.wait_for(lambda: equal(gateway, entries), "all sets stand", 120)
         gateway.end(gateway.processes.pop())
-        configure(gateway, f5.url, {"set_size": entries // 50})
+        configure(gateway, f5.url, {"set_size": entries // sets})
         f5.peer("limit", {"per_minute": 60, "burst": 15})
         gateway.start_control()
-        labs.wait_for(lambda: equal(gateway, entries), "50 sets are read", 300)
+        labs.wait_for(lambda: equal(gateway, entries), "all sets are read", 300)
         rng, asked, left, seen = random.Random(1), {}, list(range(entries)), len(f5.requests())
         begun = time.time()
         for i in range(seconds):
