@@ -242,7 +242,7 @@ static void rate(struct plane *p)
 struct peak {
 	struct writer writer;
 	bool adding;
-	uint32_t at; // of the hosts that are out
+	uint32_t at, most; // of the hosts that are out
 	int rounds, round;
 	uint64_t begun;
 	double rates[2][ROUNDS]; // changes a second: removals, additions
@@ -284,7 +284,7 @@ static void peak_write(evutil_socket_t fd, short what, void *ctx)
 		change_make(w, i, k->adding, SPARE_IN + k->at + i);
 	batch_write(w);
 	k->at += BATCH;
-	if (k->at == SPARE - SPARE_IN)
+	if (k->at == k->most)
 		peak_turn(k);
 	if (!atomic_load(&k->done))
 		event_base_once(w->plane->base, -1, EV_TIMEOUT, peak_write, k, &now);
@@ -295,6 +295,7 @@ static void peak(struct plane *p)
 	static struct peak k;
 
 	k = (struct peak){.adding = true, .rounds = rounds_of(ROUNDS), .round = -1};
+	k.most = (SPARE - SPARE_IN) / (k.rounds == 1 ? 10 : 1);
 	k.writer.plane = p;
 	spare_make(&k.writer);
 	writer_state(&k.writer);
