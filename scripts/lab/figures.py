@@ -48,6 +48,10 @@ GOALS = {
         "visible-p99": ("value", "<=", 10000), "requests-per-1000-blocks": ("value", "<=", 20),
         "sustained-requests-per-minute": ("value", "<=", 30), "sustained-visible-p99": ("value", "<=", 30000),
         "first-sync-100k-requests": ("value", "<=", 400), "prism-violations": ("value", "<=", 0)},
+    "fleet": {
+        "publish-to-drop-median": ("value", "<=", 20), "publish-to-drop-p99": ("value", "<=", 20),
+        "list-1M-to-enforced": ("value", "<=", 10000), "list-10M-to-enforced": ("value", "<=", 60000),
+        "list-10M-peak-mib": ("value", "<=", 2048), "list-1M-1pct-change": ("value", "<=", 1000)},
 }
 
 

@@ -32,6 +32,8 @@ CASES = {
                 "enforced-after-1000-closures", "listing-100k", "listing-100k-memory"],
     "f5xc": ["visible-median", "visible-p99", "visible-p99-faulty", "requests-per-1000-blocks", "first-sync-100k-s",
              "first-sync-100k-requests", "prism-violations", "sustained-requests-per-minute", "sustained-visible-p99"],
+    "fleet": ["publish-to-drop-median", "publish-to-drop-p99", "list-1M-to-enforced", "list-1M-peak-mib",
+              "list-1M-1pct-change", "list-10M-to-enforced", "list-10M-peak-mib"],
     "footprint": ["bytes-v4-10M", "bytes-v4-10M-with-counts", "load-10M", "load-text-10M", "rss-v4-10M",
                   "rss-v4-10M-loaded"],
     "growth": [f"loop-{kind}-{size}" for kind in ("realistic", "random") for size in FIVE]
@@ -67,6 +69,9 @@ class Bench(unittest.TestCase):
 
     def test_f5xc(self):
         self.check("f5xc")
+
+    def test_fleet(self):
+        self.check("fleet")
 
     def test_footprint(self):
         self.check("footprint")
