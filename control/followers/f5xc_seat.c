@@ -95,27 +95,41 @@ static size_t room_worth(const struct f5xc_wanted *w)
 	return part < 1 ? 1 : part > 8 ? 8 : part;
 }
 
-// A smaller class goes first, among equals the smaller age.
-static int slot_class(const struct f5xc_wanted *w, const struct f5xc_slot *slot, int64_t *ret_age)
+// A smaller class goes first, among equals the smaller age. `behind`: a set with new ones waits to
+// be written already and is full: the next must take many, or each would need a write of its own.
+static int
+slot_class(const struct f5xc_wanted *w, const struct f5xc_slot *slot, bool behind, int64_t *ret_age)
 {
-	size_t room = room_of(w, slot);
+	size_t room = room_of(w, slot), worth = room_worth(w) * (behind ? 4 : 1);
 
 	*ret_age = slot->dirty_ms;
 	if (slot->dirty && slot->adds)
 		return 0; // what comes together goes together
-	if (slot->dirty && slot->made && room >= room_worth(w))
+	if (slot->dirty && slot->made && room >= worth)
 		return 1;
 	*ret_age = 0; // the lowest
-	if ((slot->made || slot->n > 0) && room >= room_worth(w))
+	if ((slot->made || slot->n > 0) && room >= worth)
 		return 2;
 	if (!slot->made && slot->n == 0)
 		return 3;
 	return 4;
 }
 
+static bool new_ones_wait(const struct f5xc_wanted *w, int family)
+{
+	for (unsigned i = 0; i < w->conf->max_sets; i++) {
+		const struct f5xc_slot *slot = &w->slots[family == 6][i];
+
+		if (slot->dirty && slot->adds)
+			return true;
+	}
+	return false;
+}
+
 // The set for the next new place; `hint` where it sat before. -1: none has room.
 static int slot_choose(struct f5xc_wanted *w, int family, int hint)
 {
+	bool behind = new_ones_wait(w, family);
 	int best = -1, best_class = 5;
 	int64_t best_age = 0, age;
 
@@ -127,7 +141,7 @@ static int slot_choose(struct f5xc_wanted *w, int family, int hint)
 
 		if (room_of(w, slot) == 0)
 			continue;
-		class = slot_class(w, slot, &age);
+		class = slot_class(w, slot, behind, &age);
 		if (class < best_class || (class == best_class && age < best_age)) {
 			best = i;
 			best_class = class;
