@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 // epoll counts whole milliseconds and rounds up: 1 here is 1 to 2 at the wall.
-static const struct timeval commit_after = {.tv_usec = 1000};
+#define COMMIT_APART_US 2000
 static const struct timeval syslog_every = {.tv_sec = 600};
 
 static void state_publish(struct ledger *l)
@@ -104,6 +104,24 @@ void transaction_fail(struct ledger *l, int error)
 		l->error = error;
 }
 
+static int64_t monotonic_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+// What comes alone is committed at the end of this turn of the loop; what comes in crowds shares a
+// commit.
+static void commit_arm(struct ledger *l)
+{
+	int64_t wait = l->committed_us + COMMIT_APART_US - monotonic_us();
+	const struct timeval after = {.tv_usec = wait > 0 ? wait : 0};
+
+	event_add(l->commit_event, &after);
+}
+
 int transaction_begin(struct ledger *l)
 {
 	int r;
@@ -117,7 +135,7 @@ int transaction_begin(struct ledger *l)
 	l->saved = l->now;
 	// Also where BEGIN fails: the commit tells those who asked.
 	l->open = true;
-	event_add(l->commit_event, &commit_after);
+	commit_arm(l);
 	r = sql_run(l, l->stmts[STMT_BEGIN]);
 	return r;
 }
@@ -248,6 +266,7 @@ void ledger_commit(struct ledger *l)
 	event_del(l->commit_event);
 	if (l->open) {
 		error = transaction_end(l, &topics);
+		l->committed_us = monotonic_us();
 		deadline_arm(l);
 		if (!error && l->forced)
 			audit_syslog(l);

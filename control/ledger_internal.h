@@ -173,6 +173,7 @@ struct ledger {
 	struct pending_list pending;
 	struct list_state state; // committed
 	struct event *commit_event, *due_event, *syslog_event;
+	int64_t committed_us; // the last commit's end, CLOCK_MONOTONIC
 	int due_fd; // timerfd on CLOCK_BOOTTIME
 
 	struct source **sources;

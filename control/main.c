@@ -202,6 +202,19 @@ static int lock_take(struct daemon *daemon)
 	return 0;
 }
 
+// With timers finer than a millisecond: a verdict passes several of them.
+static struct event_base *base_create(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
 static int daemon_start(struct daemon *daemon)
 {
 	struct control *control = &daemon->control;
@@ -213,7 +226,7 @@ static int daemon_start(struct daemon *daemon)
 	error = lock_take(daemon);
 	if (error)
 		return error;
-	control->base = event_base_new();
+	control->base = base_create();
 	error = control->base ? signals_init(daemon) : -ENOMEM;
 	if (error) {
 		log_error("event loop: %s", strerror(-error));
