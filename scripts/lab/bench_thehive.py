@@ -418,7 +418,7 @@ def to_f5_rounds(bench, ports, n):
 @row("verdict-to-f5")
 def to_f5():
     with F5XC(token="f5-word") as f5:
-        more = {"min_interval_ms": 0, "requests_per_minute": 60000, "request_burst": 1000}
+        more = {"min_interval_ms": 1, "requests_per_minute": 60000, "request_burst": 1000}
         with Bench(f5={"url": f5.url, "token": f5.token, "more": more}, plane=False, incremental_s=900) as bench:
             bench.hive.set(webhook_url=None)
             ports, red, why = {"ours": (bench.port, "/v1/hooks/thehive")}, None, ""

@@ -267,7 +267,7 @@ class Stanch:
 
     def start(self):
         lab, entries = self.wire.lab, self.wire.entries
-        lab.configure(capacity=entries + self.spare, memory=256, huge="auto", idle=self.idle)
+        lab.configure(capacity=max(1000, entries + self.spare), memory=256, huge="auto", idle=self.idle)
         process = lab.start_dataplane()
         labs.wait_for(lambda: lab.ctl_status()["list"]["entries"] == entries, "the list", 60)
         return process, workers(process)
