@@ -217,7 +217,8 @@ class Lab:
             text += "".join(f"      {k}: {v}\n" for k, v in hive.get("more", {}).items())
         if f5:
             text += f"  f5xc:\n    url: {f5['url']}\n    fleet_id: {f5.get('fleet', 'lab')}\n"
-            text += f"    token_file: {self.secret('f5.token', f5['token'])}\n"
+            if f5["token"]:
+                text += f"    token_file: {self.secret('f5.token', f5['token'])}\n"
             text += "".join(f"    {k}: {v}\n" for k, v in f5.get("more", {}).items())
         return text + extra
 
