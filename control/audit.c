@@ -285,9 +285,9 @@ static const struct ledger_now *committed(const struct ledger *l)
 	return l->open ? &l->saved : &l->now;
 }
 
-int ledger_audit_after(struct ledger *l, int64_t after, size_t max, audit_cb cb, void *ctx)
+// The records behind `after`, up to the chain's head and at most `max` of them.
+static int records_after(struct ledger *l, int64_t after, int64_t max, sqlite3_stmt **ret_stmt)
 {
-	scoped_stmt stmt = NULL;
 	char sql[192];
 	int r;
 
@@ -297,12 +297,23 @@ int ledger_audit_after(struct ledger *l, int64_t after, size_t max, audit_cb cb,
 		"%s WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
 		audit_columns
 	);
-	r = sql_prepare(l, sql, &stmt);
+	r = sql_prepare(l, sql, ret_stmt);
 	if (r < 0)
 		return r;
-	sqlite3_bind_int64(stmt, 1, after);
-	sqlite3_bind_int64(stmt, 2, committed(l)->audit_seq);
-	sqlite3_bind_int64(stmt, 3, (int64_t)max);
+	sqlite3_bind_int64(*ret_stmt, 1, after);
+	sqlite3_bind_int64(*ret_stmt, 2, committed(l)->audit_seq);
+	sqlite3_bind_int64(*ret_stmt, 3, max);
+	return 0;
+}
+
+int ledger_audit_after(struct ledger *l, int64_t after, size_t max, audit_cb cb, void *ctx)
+{
+	scoped_stmt stmt = NULL;
+	int r;
+
+	r = records_after(l, after, (int64_t)max, &stmt);
+	if (r < 0)
+		return r;
 	return records_walk(l, stmt, cb, ctx);
 }
 
@@ -338,21 +349,11 @@ int audit_verify_some(struct ledger *l, struct audit_walk *walk)
 	const struct ledger_now *head = committed(l);
 	scoped_stmt stmt = NULL;
 	uint8_t hash[SHA256_LEN];
-	char sql[192];
 	int r, rc, n;
 
-	snprintf(
-		sql,
-		sizeof(sql),
-		"%s WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-		audit_columns
-	);
-	r = sql_prepare(l, sql, &stmt);
+	r = records_after(l, walk->seq, VERIFY_SLICE, &stmt);
 	if (r < 0)
 		return r;
-	sqlite3_bind_int64(stmt, 1, walk->seq);
-	sqlite3_bind_int64(stmt, 2, head->audit_seq);
-	sqlite3_bind_int64(stmt, 3, VERIFY_SLICE);
 	for (n = 0; (rc = sqlite3_step(stmt)) == SQLITE_ROW; n++) {
 		if (!record_verifies(l, stmt, walk, hash))
 			return -EILSEQ;

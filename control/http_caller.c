@@ -95,3 +95,24 @@ const char *http_caller_tcp(
 	);
 	return NULL;
 }
+
+bool http_caller_source(
+	const struct http_caller *caller, const char *kind, char ret_name[static 64]
+)
+{
+	char prefix[32];
+	int n = snprintf(prefix, sizeof(prefix), "token %s:", kind);
+	const char *from, *at;
+	size_t len;
+
+	if (n < 0 || (size_t)n >= sizeof(prefix) || strncmp(caller->name, prefix, (size_t)n) != 0)
+		return false;
+	from = caller->name + n;
+	at = strrchr(from, '@');
+	len = at ? (size_t)(at - from) : strlen(from);
+	if (len >= 64)
+		return false;
+	memcpy(ret_name, from, len);
+	ret_name[len] = '\0';
+	return true;
+}

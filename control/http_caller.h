@@ -20,3 +20,5 @@ const char *http_caller_tcp(
 	const char *address,
 	struct http_caller *ret_caller
 );
+// Whose token it is: "token KIND:<name>@<address>". False: of another kind.
+bool http_caller_source(const struct http_caller *, const char *kind, char ret_name[static 64]);

@@ -198,6 +198,33 @@ int api_do(
 	return status >= 500 && status != 507 ? EXIT_UNAVAILABLE : EXIT_REFUSED;
 }
 
+int api_of_indicator(const struct cli *cli, const char *path, json_t **ret_answer)
+{
+	char whole[1200];
+	char *text = url_text(cli->args[0]);
+
+	if (!text || strlen(text) > 1000) {
+		free(text);
+		return usage_error("no indicator is that long");
+	}
+	snprintf(whole, sizeof(whole), "%s%s", path, text);
+	free(text);
+	return api_do(cli, "GET", whole, NULL, ret_answer);
+}
+
+int api_act(const struct cli *cli, const char *path, json_t *body, const char *done)
+{
+	json_t *answer;
+	int code = api_do(cli, "POST", path, body, &answer);
+
+	if (code)
+		return code;
+	if (!cli->json)
+		puts(done);
+	json_decref(answer);
+	return EXIT_DONE;
+}
+
 int api_follow(const struct cli *cli, const char *path, void (*line)(const struct cli *, json_t *))
 {
 	struct buffer buffer = {.cli = cli, .line = line};

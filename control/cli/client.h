@@ -70,6 +70,10 @@ int api_ask(
 int api_do(
 	const struct cli *, const char *method, const char *path, json_t *body, json_t **ret_answer
 );
+// api_do of GET `path` with the command's indicator behind it.
+int api_of_indicator(const struct cli *, const char *path, json_t **ret_answer);
+// A POST of which only that it was done is told: in the words `done`.
+int api_act(const struct cli *, const char *path, json_t *body, const char *done);
 // Each line of a stream as it comes, until the peer ends it.
 int api_follow(const struct cli *, const char *path, void (*line)(const struct cli *, json_t *));
 

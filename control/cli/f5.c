@@ -114,19 +114,6 @@ static int plan(const struct cli *cli, bool prefixes)
 	return differs ? EXIT_DIFFERS : EXIT_DONE;
 }
 
-static int post(const struct cli *cli, const char *path, json_t *body, const char *done)
-{
-	json_t *answer;
-	int code = api_do(cli, "POST", path, body, &answer);
-
-	if (code)
-		return code;
-	if (!cli->json)
-		puts(done);
-	json_decref(answer);
-	return EXIT_DONE;
-}
-
 int run_f5(const struct cli *cli)
 {
 	const char *what = cli->n_args > 0 ? cli->args[0] : "status";
@@ -134,7 +121,7 @@ int run_f5(const struct cli *cli)
 	if (strcmp(what, "adopt") == 0) {
 		if (cli->n_args != 2 || !cli->reason)
 			return usage_error("f5 adopt: NAME and --reason are needed");
-		return post(
+		return api_act(
 			cli,
 			"/v1/f5/adopt",
 			json_pack("{s:s, s:s}", "name", cli->args[1], "reason", cli->reason),
@@ -148,6 +135,6 @@ int run_f5(const struct cli *cli)
 	if (strcmp(what, "plan") == 0 || strcmp(what, "diff") == 0)
 		return plan(cli, what[0] == 'd');
 	if (strcmp(what, "sync") == 0)
-		return post(cli, "/v1/f5/sync", json_object(), "begun: see stanch f5 status");
+		return api_act(cli, "/v1/f5/sync", json_object(), "begun: see stanch f5 status");
 	return usage_error("f5: status, plan, diff, sync or adopt is expected");
 }

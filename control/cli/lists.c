@@ -60,26 +60,13 @@ static int lists_show(const struct cli *cli)
 	return EXIT_DONE;
 }
 
-static int act(const struct cli *cli, const char *path, json_t *body, const char *done)
-{
-	json_t *answer;
-	int code = api_do(cli, "POST", path, body, &answer);
-
-	if (code)
-		return code;
-	if (!cli->json)
-		puts(done);
-	json_decref(answer);
-	return EXIT_DONE;
-}
-
 int run_lists(const struct cli *cli)
 {
 	if (cli->n_args == 0)
 		return lists_show(cli);
 	if (strcmp(cli->args[0], "read") != 0 || cli->n_args != 2)
 		return usage_error("lists: nothing, or read NAME is expected");
-	return act(
+	return api_act(
 		cli,
 		"/v1/lists/read",
 		json_pack("{s:s}", "list", cli->args[1]),
@@ -93,7 +80,7 @@ int run_source(const struct cli *cli)
 		return usage_error("source: retire NAME is expected");
 	if (!cli->reason)
 		return usage_error("source retire: --reason is needed");
-	return act(
+	return api_act(
 		cli,
 		"/v1/sources/retire",
 		json_pack("{s:s, s:s}", "source", cli->args[1], "reason", cli->reason),

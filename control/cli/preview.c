@@ -127,16 +127,8 @@ static void preview_print(json_t *answer)
 
 int run_preview(const struct cli *cli)
 {
-	char path[1200];
-	char *text = url_text(cli->args[0]);
-	if (!text || strlen(text) > 1000) {
-		free(text);
-		return usage_error("preview: no indicator is that long");
-	}
-	snprintf(path, sizeof(path), "/v1/preview?indicator=%s", text);
-	free(text);
 	json_t *answer;
-	int code = api_do(cli, "GET", path, NULL, &answer);
+	int code = api_of_indicator(cli, "/v1/preview?indicator=", &answer);
 	if (code)
 		return code;
 	if (!cli->json)

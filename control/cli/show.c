@@ -153,16 +153,8 @@ static void why_print(json_t *answer)
 
 int run_why(const struct cli *cli)
 {
-	char path[1200];
-	char *text = url_text(cli->args[0]);
-	if (!text || strlen(text) > 1000) {
-		free(text);
-		return usage_error("why: no indicator is that long");
-	}
-	snprintf(path, sizeof(path), "/v1/why/%s", text);
-	free(text);
 	json_t *answer;
-	int code = api_do(cli, "GET", path, NULL, &answer);
+	int code = api_of_indicator(cli, "/v1/why/", &answer);
 	if (code)
 		return code;
 	if (!cli->json)

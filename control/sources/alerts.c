@@ -3,6 +3,7 @@
 
 #include "control/sources/alerts.h"
 
+#include "control/backoff.h"
 #include "control/http_server.h"
 #include "control/metrics.h"
 #include "control/secret.h"
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #define RETRY_MS 200
@@ -73,18 +73,6 @@ void alerts_go_soon(struct alerts *alerts)
 	event_active(alerts->go, EV_TIMEOUT, 0);
 }
 
-static int64_t retry_delay(unsigned troubles)
-{
-	int64_t ms = RETRY_MS;
-	for (unsigned i = 1; i < troubles && ms < RETRY_MAX_MS; i++)
-		ms *= 2;
-	if (ms > RETRY_MAX_MS)
-		ms = RETRY_MAX_MS;
-	uint32_t random = 0;
-	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-	return ms * 3 / 4 + random % (uint32_t)(ms / 2);
-}
-
 void alerts_trouble(
 	struct alerts *alerts, const char *what, const struct http_answer *answer, const char *why
 )
@@ -105,7 +93,7 @@ void alerts_trouble(
 	int64_t now = alerts_clock_ms();
 	if (alerts->quiet_until_ms > now)
 		return;
-	int64_t delay = retry_delay(++alerts->troubles);
+	int64_t delay = backoff_wait_ms(++alerts->troubles, RETRY_MS, RETRY_MAX_MS);
 	if (answer && answer->retry_after > 0 && answer->retry_after < 3600
 	    && answer->retry_after * 1000 > delay)
 		delay = answer->retry_after * 1000;

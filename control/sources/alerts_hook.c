@@ -23,28 +23,13 @@ struct alert_arrival {
 
 // --- whose they are
 
-// Whose token it is: "token alerts:<name>@<address>". False: none of those.
-static bool token_source(const struct http_caller *caller, char name[64])
-{
-	static const char prefix[] = "token alerts:";
-	if (strncmp(caller->name, prefix, sizeof(prefix) - 1) != 0)
-		return false;
-	const char *from = caller->name + sizeof(prefix) - 1, *at = strrchr(from, '@');
-	size_t len = at ? (size_t)(at - from) : strlen(from);
-	if (len >= 64)
-		return false;
-	memcpy(name, from, len);
-	name[len] = '\0';
-	return true;
-}
-
 // The source's index, or -1 and the request answered.
 static ssize_t source_find(struct alerts *alerts, struct http_request *request, const char *named)
 {
 	const struct http_caller *caller = http_request_caller(request);
 	const struct conf_alerts *conf = alerts->conf;
 	char token[64];
-	bool bound = token_source(caller, token);
+	bool bound = http_caller_source(caller, "alerts", token);
 	if (!conf) {
 		http_answer_error(
 			request, 404, "no alerts are taken", "configure control.alerts.sources"

@@ -14,6 +14,7 @@
 
 #include "control/conf.h"
 #include "control/control.h"
+#include "control/http_caller.h"
 #include "control/http_client.h"
 #include "control/http_server.h"
 #include "control/ledger.h"

@@ -3,6 +3,7 @@
 
 #include "control/sources/thehive.h"
 
+#include "control/backoff.h"
 #include "control/conf.h"
 #include "control/log.h"
 #include "control/secret.h"
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #define CASES_MAX 100000 // that wait; of more, hints are left to the listings
@@ -275,19 +275,6 @@ bool hive_quiet(const struct thehive *hive)
 	return hive->quiet_until_ms > hive_clock_ms();
 }
 
-// The wait doubles with each round, ± a quarter so that many gateways do not come at once.
-static int64_t retry_delay(unsigned troubles)
-{
-	int64_t ms = RETRY_MS;
-	for (unsigned i = 1; i < troubles && ms < RETRY_MAX_MS; i++)
-		ms *= 2;
-	if (ms > RETRY_MAX_MS)
-		ms = RETRY_MAX_MS;
-	uint32_t random = 0;
-	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-	return ms * 3 / 4 + random % (uint32_t)(ms / 2);
-}
-
 void hive_trouble(
 	struct thehive *hive, const char *what, const struct http_answer *answer, const char *why
 )
@@ -306,7 +293,7 @@ void hive_trouble(
 	hive->counters.read_failures++;
 	if (hive_quiet(hive))
 		return;
-	int64_t delay = retry_delay(++hive->troubles);
+	int64_t delay = backoff_wait_ms(++hive->troubles, RETRY_MS, RETRY_MAX_MS);
 	if (answer && answer->retry_after > 0 && answer->retry_after < 3600
 	    && answer->retry_after * 1000 > delay)
 		delay = answer->retry_after * 1000;

@@ -5,6 +5,7 @@
 
 #include "control/conf.h"
 #include "control/control.h"
+#include "control/http_caller.h"
 #include "control/ledger.h"
 #include "control/log.h"
 #include "control/metrics.h"
@@ -44,27 +45,12 @@ json_t *thehives_status(const struct thehives *hives)
 
 // --- webhooks
 
-// Whose webhook token it is: "token thehive:<name>@<address>". False: none of those.
-static bool token_instance(const struct http_caller *caller, char name[64])
-{
-	static const char prefix[] = "token thehive:";
-	if (strncmp(caller->name, prefix, sizeof(prefix) - 1) != 0)
-		return false;
-	const char *from = caller->name + sizeof(prefix) - 1, *at = strrchr(from, '@');
-	size_t len = at ? (size_t)(at - from) : strlen(from);
-	if (len >= 64)
-		return false;
-	memcpy(name, from, len);
-	name[len] = '\0';
-	return true;
-}
-
 // NULL: the request is answered.
 static struct thehive *
 instance_find(struct thehives *hives, struct http_request *request, const char *named)
 {
 	char token[64];
-	bool bound = token_instance(http_request_caller(request), token);
+	bool bound = http_caller_source(http_request_caller(request), "thehive", token);
 	if (named && bound && strcmp(named, token) != 0) {
 		http_answer_error(
 			request, 403, "the token belongs to another instance of TheHive", NULL
