@@ -310,7 +310,7 @@ static bool policy_send(struct f5xc *f, json_t *rules)
 static bool policy_write(struct f5xc *f)
 {
 	struct policy *p = &f->policy;
-	json_t *rules = rules_wanted(f), *kept;
+	json_t *rules = rules_wanted(f), *bare = json_array(), *kept;
 	char why[F5XC_WHY_MAX] = "";
 	bool sent = false;
 
@@ -326,12 +326,15 @@ static bool policy_write(struct f5xc *f)
 		&& ((!f5xc_rules_equal(rules, p->rules) && f->conf->drift == CONF_DRIFT_REPAIR)
 		    || (!f5xc_rules_equal(rules, p->rules) && !*p->drift) || p->adopt
 		    || (p->disabled && f->conf->drift == CONF_DRIFT_REPAIR))))
-		sent = policy_send(f, rules);
+		// Made without a rule: only what exists tells which lists name it, and one may do
+		// so already.
+		sent = policy_send(f, p->missing ? bare : rules);
 	else
 		p->backoff_ms = 0;
 	if (!sent || *why)
 		snprintf(p->error, sizeof(p->error), "%s", why);
 	json_decref(rules);
+	json_decref(bare);
 	return sent;
 }
 

@@ -71,7 +71,7 @@ class Policy(MirrorCase):
             if r["method"] in ("POST", "PUT", "DELETE") and r["status"] == 200]
         made = order.index(("POST", "ip_prefix_sets", []), order.index(("POST", "ip_prefix_sets", [])) + 1)
         ruled = order.index(("PUT", OURS, ["deny-stanch-v4-000", "deny-stanch-v4-001"]))
-        bare = order.index(("PUT", OURS, ["deny-stanch-v4-000"]))
+        bare = order.index(("PUT", OURS, ["deny-stanch-v4-000"]), ruled)
         gone = order.index(("DELETE", "stanch-v4-001", []))
         self.assertTrue(made < ruled < bare < gone, order)
         self.assertEqual({r["status"] for r in self.f5.requests() if r["method"] == "DELETE"}, {200})
@@ -90,6 +90,17 @@ class Policy(MirrorCase):
                 self.until_why(f"tcp/{B}:443", "attached")
                 self.unblock(f"tcp/{B}:443")
                 lab.wait_for(lambda: self.rule_names() == before, "it is withdrawn")
+
+    def test_a_list_that_names_it_before_it_exists(self):
+        self.f5.allow_all()
+        self.f5.firewall(OURS)
+        self.start(policy_before=THEIRS)
+        self.block(A)
+        self.until_why(A, "would blackhole edge")
+        self.assertEqual([r["body"]["spec"]["rule_list"]["rules"] for r in self.writes() if PLURAL in r["path"]], [[]])
+        self.f5.firewall(OURS, THEIRS)
+        self.until_why(A, "attached")
+        self.assertFalse(self.f5.passes(A))
 
     def test_policy_before_must_exist_and_end_in_allow(self):
         self.start(policy_before=THEIRS)
