@@ -9,11 +9,8 @@ import subprocess
 import unittest
 
 import lab
+from f5xc_case import DOCUMENT, PRISM, Document
 from f5xc_client import F5XC
-
-PRISM = os.path.join(lab.ROOT, "tests", "peers", "node_modules", ".bin", "prism")
-DOCUMENT = os.path.join(os.environ.get("STANCH_SHARED_DATA", os.path.join(lab.ROOT, "..", "shared", "data")),
-                        "f5xc", "xc-openapi.json")
 
 
 @unittest.skipUnless(os.path.exists(DOCUMENT), f"{DOCUMENT} is absent")
@@ -79,6 +76,15 @@ class Prism(unittest.TestCase):
                               ("GET", policies, False), ("POST", policies, False), ("PUT", policies, False),
                               ("GET", "network_firewalls", False)}, kinds)
         self.no_violation()
+
+    def test_what_other_tests_ask_would_notice(self):
+        asked = {"method": "POST", "path": "/api/config/namespaces/system/ip_prefix_sets",
+                 "body": {"metadata": {"name": "x"}, "spec": {"ipv4_prefixes": [{"ipv4_prefix": "192.0.2.1/32"}]}}}
+        self.assertEqual(Document.get().violations([asked]), [])
+        asked["body"]["spec"]["ipv4_prefixes"] = "no list"
+        self.assertEqual([found[3] for found in Document.get().violations([asked])], [422])
+        asked["path"] += "/there/is/none"
+        self.assertEqual(len(Document.get().violations([asked])), 1)
 
     def test_prism_would_notice(self):
         """The proxy is no decoration: a body that F5 would refuse does not get through."""
