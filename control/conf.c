@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
-#define SCHEMA_FIELDS 256
+#define SCHEMA_FIELDS 512
 #define SECTIONS_MAX 64 // entries of one list of sections
 #define LIST_MAX 4096
 #define TEXT_MAX 4096

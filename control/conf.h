@@ -181,13 +181,19 @@ struct conf_redis_list {
 	uint64_t max_members;
 };
 
-struct conf_redis {
-	char *name;
+// How to reach a Redis: sources/redis_server.h opens connections to it.
+struct conf_redis_server {
 	char *address; // HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
 	char *user, *password_file; // NULL: none
 	uint32_t database;
 	uint32_t timeout_ms, connect_timeout_ms;
-	struct conf_redis_list *lists;
+	char *key_prefix; // before every key and channel; NULL: none
+};
+
+struct conf_redis {
+	char *name;
+	struct conf_redis_server server;
+	struct conf_redis_list *lists; // keys and channels with the prefix before them
 	size_t n_lists;
 };
 

@@ -7,7 +7,6 @@
 #include "control/http_client.h"
 #include "control/http_server.h"
 #include "control/secret.h"
-#include "control/sources/redis_conn.h"
 #include "rules/indicator.h"
 #include "rules/text.h"
 
@@ -20,8 +19,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#define PATH_MAX_KEY 256
 
 // --- by the table
 
@@ -338,7 +335,7 @@ static void url_clear_check(const char *url, const char *path, struct conf_messa
 		conf_warning(messages, path, "keys and cases travel in clear: use https://");
 }
 
-static bool word_plain(const char *text, size_t max)
+bool conf_word_plain(const char *text, size_t max)
 {
 	size_t len = strlen(text);
 	return len > 0 && len <= max
@@ -378,7 +375,7 @@ thehive_check(struct conf *conf, size_t index, bool check_files, struct conf_mes
 	char path[64], here[PATH_MAX_KEY];
 	snprintf(path, sizeof(path), "control.thehive[%zu]", index);
 	snprintf(here, sizeof(here), "%s.name", path);
-	if (!word_plain(hive->name, 40))
+	if (!conf_word_plain(hive->name, 40))
 		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
 	for (size_t i = 0; i < index; i++)
 		if (strcmp(conf->thehive[i].name, hive->name) == 0)
@@ -417,7 +414,7 @@ static void f5xc_check(struct conf_f5xc *f5, bool check_files, struct conf_messa
 		conf_error(messages, "control.f5xc.token_ends", "expected a day, as 2027-01-31");
 	if (!f5->token_file && !f5->tls.cert_file)
 		conf_error(messages, "control.f5xc", "needs token_file or tls.cert_file");
-	if (!word_plain(f5->fleet_id, 40))
+	if (!conf_word_plain(f5->fleet_id, 40))
 		conf_error(messages, "control.f5xc.fleet_id", "1 to 40 of A-Z a-z 0-9 . _ -");
 	static const char label[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 	size_t len = strlen(f5->xc_namespace);
@@ -456,7 +453,7 @@ alert_source_check(const struct conf_alerts *alerts, size_t index, struct conf_m
 	source->tlp--; // the words' values are one more
 	source->pap--;
 	snprintf(here, sizeof(here), "control.alerts.sources[%zu].name", index);
-	if (!word_plain(source->name, 40))
+	if (!conf_word_plain(source->name, 40))
 		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
 	for (size_t i = 0; i < index; i++)
 		if (strcmp(alerts->sources[i].name, source->name) == 0)
@@ -479,81 +476,6 @@ static void alerts_check(const struct conf *conf, struct conf_messages *messages
 		alert_source_check(alerts, i, messages);
 }
 
-static bool list_repeats(const struct conf *conf, size_t index, size_t at)
-{
-	const struct conf_redis_list *list = &conf->redis[index].lists[at];
-	for (size_t i = 0; i <= index; i++)
-		for (size_t n = 0; n < (i == index ? at : conf->redis[i].n_lists); n++)
-			if (strcmp(conf->redis[i].lists[n].name, list->name) == 0)
-				return true;
-	return false;
-}
-
-static bool channel_repeats(const struct conf_redis *redis, size_t at)
-{
-	for (size_t n = 0; n < at; n++)
-		if (strcmp(redis->lists[n].key, redis->lists[at].key) == 0
-		    || strcmp(redis->lists[n].channel, redis->lists[at].channel) == 0)
-			return true;
-	return false;
-}
-
-static void
-redis_list_check(struct conf *conf, size_t index, size_t at, struct conf_messages *messages)
-{
-	struct conf_redis_list *list = &conf->redis[index].lists[at];
-	char path[96], here[PATH_MAX_KEY];
-	snprintf(path, sizeof(path), "control.redis[%zu].lists[%zu]", index, at);
-	snprintf(here, sizeof(here), "%s.name", path);
-	if (!word_plain(list->name, 40))
-		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
-	else if (list_repeats(conf, index, at))
-		conf_error(messages, here, "stands above already");
-	snprintf(here, sizeof(here), "%s.key", path);
-	if (strlen(list->key) > 500)
-		conf_error(messages, here, "is longer than 500 octets");
-	if (!list->channel && asprintf(&list->channel, "%s:changes", list->key) < 0)
-		abort(); // at start, without memory
-	if (channel_repeats(&conf->redis[index], at))
-		conf_error(messages, here, "key or channel stand above already");
-	snprintf(here, sizeof(here), "%s.action", path);
-	if (list->action == CONF_ACTION_NONE)
-		conf_error(messages, here, "enforce or monitor");
-	snprintf(here, sizeof(here), "%s.ttl", path);
-	if (list->ttl && duration_parse(list->ttl, strlen(list->ttl), &list->ttl_s) < 0)
-		conf_error(messages, here, "expected 30s, 15m, 4h or 7d, up to 10 years");
-	else if (list->ttl_s && list->ttl_s < 4 * (int64_t)list->refresh_s)
-		conf_error(messages, here, "is shorter than four times refresh_s");
-}
-
-static void redis_check(struct conf *conf, size_t index, struct conf_messages *messages)
-{
-	struct conf_redis *redis = &conf->redis[index];
-	char path[64], here[PATH_MAX_KEY], host[256], port[6];
-	snprintf(path, sizeof(path), "control.redis[%zu]", index);
-	snprintf(here, sizeof(here), "%s.name", path);
-	if (!word_plain(redis->name, 40))
-		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
-	snprintf(here, sizeof(here), "%s.address", path);
-	if (redis->address[0] == '/') {
-		if (strlen(redis->address) > 107)
-			conf_error(messages, here, "is too long for a Unix socket");
-	} else if (redis_address_parse(redis->address, host, port) < 0) {
-		conf_error(messages, here, "expected HOST:PORT, [IPv6]:PORT or a path");
-	} else if (strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
-		conf_warning(
-			messages,
-			here,
-			"without TLS who is in between can change lists: use a Unix socket or a "
-			"tunnel"
-		);
-	}
-	if (redis->user && !redis->password_file)
-		conf_error(messages, path, "user needs password_file");
-	for (size_t i = 0; i < redis->n_lists; i++)
-		redis_list_check(conf, index, i, messages);
-}
-
 void conf_check(struct conf *conf, bool check_files, struct conf_messages *messages)
 {
 	listen_check(conf, messages);
@@ -573,7 +495,7 @@ void conf_check(struct conf *conf, bool check_files, struct conf_messages *messa
 	if (conf->alerts)
 		alerts_check(conf, messages);
 	for (size_t i = 0; i < conf->n_redis; i++)
-		redis_check(conf, i, messages);
+		conf_redis_check(conf, i, messages);
 	if (conf->f5xc) {
 		conf->f5xc->max_tlp--;
 		f5xc_check(conf->f5xc, check_files, messages);

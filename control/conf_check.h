@@ -9,6 +9,8 @@
 
 #include "control/conf_keys.h"
 
+#define PATH_MAX_KEY 256
+
 // Lines for people; what does not fit is counted.
 struct conf_messages {
 	char *text; // CONF_MESSAGE_MAX
@@ -26,3 +28,10 @@ void conf_warning(struct conf_messages *, const char *path, const char *format, 
 int conf_keys_apply(const struct conf_key *, void *of, const char *path, bool check_files, struct conf_messages *);
 // What no single key says.
 void conf_check(struct conf *, bool check_files, struct conf_messages *);
+// 1 to `max` of A-Z a-z 0-9 . _ -
+bool conf_word_plain(const char *text, size_t max);
+
+// --- conf_redis.c
+// `path`: of the section, as "control.redis[0]".
+void conf_redis_server_check(const struct conf_redis_server *, const char *path, struct conf_messages *);
+void conf_redis_check(struct conf *, size_t index, struct conf_messages *);

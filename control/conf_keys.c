@@ -199,14 +199,18 @@ static const struct conf_key redis_list_keys[] = {
 	NUMBER(conf_redis_list, "max_members", KEY_U64, max_members, "1000000", 1, 100000000, "more are held for an operator"),
 	END,
 };
+// Of a struct conf_redis_server, which is (`in` empty) or lies in (as `server.`) a struct `s`.
+#define REDIS_SERVER_KEYS(s, in) \
+	NEED(s, "address", KEY_TEXT, in address, "HOST:PORT, or the absolute path of a Unix socket"), \
+	KEY(s, "user", KEY_TEXT, in user, NULL, "ACL user; without: the default user"), \
+	KEY(s, "password_file", KEY_SECRET, in password_file, NULL, "its password"), \
+	NUMBER(s, "database", KEY_U32, in database, "0", 0, 65535, "number of the database"), \
+	NUMBER(s, "timeout_ms", KEY_U32, in timeout_ms, "5000", 100, 600000, "longest time without an answer"), \
+	NUMBER(s, "connect_timeout_ms", KEY_U32, in connect_timeout_ms, "5000", 100, 600000, "of connecting"), \
+	KEY(s, "key_prefix", KEY_TEXT, in key_prefix, NULL, "put before every key and channel that is named below, and before what is made of them")
 static const struct conf_key redis_keys[] = {
 	NEED(conf_redis, "name", KEY_TEXT, name, "what this Redis is called in status"),
-	NEED(conf_redis, "address", KEY_TEXT, address, "HOST:PORT, or the absolute path of a Unix socket"),
-	KEY(conf_redis, "user", KEY_TEXT, user, NULL, "ACL user; without: the default user"),
-	KEY(conf_redis, "password_file", KEY_SECRET, password_file, NULL, "its password"),
-	NUMBER(conf_redis, "database", KEY_U32, database, "0", 0, 65535, "number of the database"),
-	NUMBER(conf_redis, "timeout_ms", KEY_U32, timeout_ms, "5000", 100, 600000, "longest time without an answer"),
-	NUMBER(conf_redis, "connect_timeout_ms", KEY_U32, connect_timeout_ms, "5000", 100, 600000, "of connecting"),
+	REDIS_SERVER_KEYS(conf_redis, server.),
 	SECTIONS(conf_redis, "lists", lists, redis_list_keys, conf_redis_list, "lists published there"),
 	END,
 };

@@ -167,7 +167,7 @@ void hints_subscribe(struct redis_instance *i)
 			keyspace,
 			sizeof(keyspace),
 			"__keyspace@%u__:%s",
-			i->conf->database,
+			i->conf->server.database,
 			l->conf->key
 		);
 		REDIS_SEND(i->messages, keyspace_said, l, "SUBSCRIBE", keyspace);

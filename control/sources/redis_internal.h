@@ -6,6 +6,7 @@
 //   redis_list.c    instances: connections, timers, status     redis_read.c   full readings
 //   redis_hint.c    channels, keyspace, point reads            redis_stream.c streams
 //   redis_status.c  JSON and metrics                           redis_conn.c   a connection
+//   redis_server.c  where connections are opened
 //
 // Thread: the event loop.
 
@@ -19,6 +20,7 @@
 #include "control/metrics.h"
 #include "control/sources/redis_conn.h"
 #include "control/sources/redis_list.h"
+#include "control/sources/redis_server.h"
 
 struct event;
 
@@ -74,7 +76,7 @@ struct redis_list {
 struct redis_instance {
 	struct control *control;
 	const struct conf_redis *conf;
-	char *password;
+	struct redis_server *server;
 	struct redis_conn *commands, *messages, *streams;
 	struct redis_list *lists;
 	size_t n;

@@ -4,7 +4,6 @@
 #include "control/sources/redis_list.h"
 
 #include "control/log.h"
-#include "control/secret.h"
 #include "control/sources/redis_internal.h"
 
 #include <event2/dns.h>
@@ -102,27 +101,17 @@ static void other_lost(void *ctx, const char *why)
 		log_warning("redis %s: no hints: %s", i->conf->name, why);
 }
 
-static int connect_all(struct redis_lists *r, struct redis_instance *i)
+static int connect_all(struct redis_instance *i)
 {
-	struct redis_conn_conf conf = {
-		.address = i->conf->address,
-		.user = i->conf->user,
-		.password = i->password,
-		.database = i->conf->database,
-		.connect_timeout_ms = i->conf->connect_timeout_ms,
-		.timeout_ms = i->conf->timeout_ms,
-	};
 	const struct redis_conn_events commands = {commands_ready, commands_lost, i};
 	const struct redis_conn_events messages = {messages_ready, other_lost, i};
 	const struct redis_conn_events streams = {streams_ready, streams_gone, i};
-	struct event_base *base = r->control->base;
-	int error = redis_conn_create(base, r->dns, &conf, &commands, &i->commands);
+	int error = redis_server_open(i->server, &commands, false, &i->commands);
 
 	if (!error)
-		error = redis_conn_create(base, r->dns, &conf, &streams, &i->streams);
-	conf.subscribes = true;
+		error = redis_server_open(i->server, &streams, false, &i->streams);
 	if (!error)
-		error = redis_conn_create(base, r->dns, &conf, &messages, &i->messages);
+		error = redis_server_open(i->server, &messages, true, &i->messages);
 	return error;
 }
 
@@ -175,21 +164,20 @@ static void approved(void *ctx, uint32_t id, bool empty)
 static int
 instance_init(struct redis_lists *r, struct redis_instance *i, const struct conf_redis *conf)
 {
-	char message[256] = "";
-	int error = 0;
+	char message[256];
+	int error;
 
 	i->control = r->control;
 	i->conf = conf;
 	i->lists = calloc(conf->n_lists + 1, sizeof(*i->lists));
 	if (!i->lists)
 		return -ENOMEM;
-	if (conf->password_file)
-		error = secret_read(conf->password_file, &i->password, message);
+	error = redis_server_create(r->control->base, r->dns, &conf->server, &i->server, message);
 	if (error)
 		log_error("redis %s: %s", conf->name, message);
 	for (; !error && i->n < conf->n_lists; i->n += !error)
 		error = list_init(i, &i->lists[i->n], &conf->lists[i->n]);
-	return error ? error : connect_all(r, i);
+	return error ? error : connect_all(i);
 }
 
 int redis_lists_create(struct control *control, struct redis_lists **ret_lists)
@@ -246,7 +234,7 @@ void redis_lists_free(struct redis_lists *r)
 				event_free(l->pace);
 		}
 		free(instance->lists);
-		secret_free(instance->password);
+		redis_server_free(instance->server);
 	}
 	if (r->dns)
 		evdns_base_free(r->dns, 0);

@@ -108,6 +108,38 @@ static void test_values(void **state)
 	conf_free(conf);
 }
 
+static void test_redis(void **state)
+{
+	(void)state;
+	struct conf *conf
+		= parse("control:\n"
+			"  redis:\n"
+			"    - name: feeds\n"
+			"      address: /r\n"
+			"      key_prefix: 'soc:'\n"
+			"      lists: [{name: a, key: a}, {name: b, key: b, channel: c}]\n");
+	assert_non_null(conf);
+	const struct conf_redis *redis = &conf->redis[0];
+	assert_string_equal(redis->server.address, "/r");
+	assert_int_equal(redis->server.timeout_ms, 5000);
+	assert_string_equal(redis->lists[0].key, "soc:a");
+	assert_string_equal(redis->lists[0].channel, "soc:a:changes");
+	assert_string_equal(redis->lists[1].channel, "soc:c");
+	conf_free(conf);
+	assert_refused(
+		"control: {redis: [{name: a, address: x}]}\n", "control.redis[0].address: expected"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, address: /r, user: u}]}\n",
+		"control.redis[0]: user needs password_file"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, address: /r, lists: [{name: a, key: k}, "
+		"{name: a, key: l}]}]}\n",
+		"control.redis[0].lists[1].name: stands above already"
+	);
+}
+
 static void test_form(void **state)
 {
 	(void)state;
@@ -327,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_thehive),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_redis),
 		cmocka_unit_test(test_form),
 		cmocka_unit_test(test_meaning),
 		cmocka_unit_test(test_limits),

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "control/conf_check.h"
+#include "control/sources/redis_conn.h"
+#include "rules/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool list_repeats(const struct conf *conf, size_t index, size_t at)
+{
+	const struct conf_redis_list *list = &conf->redis[index].lists[at];
+	for (size_t i = 0; i <= index; i++)
+		for (size_t n = 0; n < (i == index ? at : conf->redis[i].n_lists); n++)
+			if (strcmp(conf->redis[i].lists[n].name, list->name) == 0)
+				return true;
+	return false;
+}
+
+static bool channel_repeats(const struct conf_redis *redis, size_t at)
+{
+	for (size_t n = 0; n < at; n++)
+		if (strcmp(redis->lists[n].key, redis->lists[at].key) == 0
+		    || strcmp(redis->lists[n].channel, redis->lists[at].channel) == 0)
+			return true;
+	return false;
+}
+
+static void prefix_put(const char *prefix, char **text)
+{
+	char *whole;
+	if (!prefix)
+		return;
+	if (asprintf(&whole, "%s%s", prefix, *text) < 0)
+		abort(); // at start, without memory
+	free(*text);
+	*text = whole;
+}
+
+static void
+redis_list_check(struct conf *conf, size_t index, size_t at, struct conf_messages *messages)
+{
+	struct conf_redis_list *list = &conf->redis[index].lists[at];
+	char path[96], here[PATH_MAX_KEY];
+	snprintf(path, sizeof(path), "control.redis[%zu].lists[%zu]", index, at);
+	snprintf(here, sizeof(here), "%s.name", path);
+	if (!conf_word_plain(list->name, 40))
+		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
+	else if (list_repeats(conf, index, at))
+		conf_error(messages, here, "stands above already");
+	snprintf(here, sizeof(here), "%s.key", path);
+	if (!list->channel && asprintf(&list->channel, "%s:changes", list->key) < 0)
+		abort(); // at start, without memory
+	prefix_put(conf->redis[index].server.key_prefix, &list->key);
+	prefix_put(conf->redis[index].server.key_prefix, &list->channel);
+	if (strlen(list->key) > 500)
+		conf_error(messages, here, "is longer than 500 octets, with its prefix");
+	if (channel_repeats(&conf->redis[index], at))
+		conf_error(messages, here, "key or channel stand above already");
+	snprintf(here, sizeof(here), "%s.action", path);
+	if (list->action == CONF_ACTION_NONE)
+		conf_error(messages, here, "enforce or monitor");
+	snprintf(here, sizeof(here), "%s.ttl", path);
+	if (list->ttl && duration_parse(list->ttl, strlen(list->ttl), &list->ttl_s) < 0)
+		conf_error(messages, here, "expected 30s, 15m, 4h or 7d, up to 10 years");
+	else if (list->ttl_s && list->ttl_s < 4 * (int64_t)list->refresh_s)
+		conf_error(messages, here, "is shorter than four times refresh_s");
+}
+
+void conf_redis_server_check(
+	const struct conf_redis_server *server, const char *path, struct conf_messages *messages
+)
+{
+	char here[PATH_MAX_KEY], host[256], port[6];
+	snprintf(here, sizeof(here), "%s.address", path);
+	if (server->address[0] == '/') {
+		if (strlen(server->address) > 107)
+			conf_error(messages, here, "is too long for a Unix socket");
+	} else if (redis_address_parse(server->address, host, port) < 0) {
+		conf_error(messages, here, "expected HOST:PORT, [IPv6]:PORT or a path");
+	} else if (strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
+		conf_warning(
+			messages,
+			here,
+			"without TLS who is in between can change lists: use a Unix socket or a "
+			"tunnel"
+		);
+	}
+	if (server->user && !server->password_file)
+		conf_error(messages, path, "user needs password_file");
+	snprintf(here, sizeof(here), "%s.key_prefix", path);
+	if (server->key_prefix && strlen(server->key_prefix) > 200)
+		conf_error(messages, here, "is longer than 200 octets");
+}
+
+void conf_redis_check(struct conf *conf, size_t index, struct conf_messages *messages)
+{
+	struct conf_redis *redis = &conf->redis[index];
+	char path[64], here[PATH_MAX_KEY];
+	snprintf(path, sizeof(path), "control.redis[%zu]", index);
+	snprintf(here, sizeof(here), "%s.name", path);
+	if (!conf_word_plain(redis->name, 40))
+		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
+	conf_redis_server_check(&redis->server, path, messages);
+	for (size_t i = 0; i < redis->n_lists; i++)
+		redis_list_check(conf, index, i, messages);
+}
