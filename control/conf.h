@@ -149,7 +149,8 @@ enum conf_deleted {
 struct conf_f5xc {
 	char *url; // without a final slash
 	char *token_file; // NULL: by tls.cert_file
-	char *xc_namespace, *prefix, *fleet_id;
+	char *xc_namespace, *prefix;
+	char *fleet_id; // that of control.fleet where not given
 	char **mirror; // "cases", "operators", "list:<name>"
 	size_t n_mirror;
 	int max_tlp; // as struct claim's tlp
@@ -197,6 +198,22 @@ struct conf_redis {
 	size_t n_lists;
 };
 
+enum conf_fleet_role {
+	CONF_FLEET_AUTO = 1, // leads when nobody does
+	CONF_FLEET_LEADER = 2, // leads, before those in auto
+	CONF_FLEET_FOLLOWER = 3, // never leads
+	CONF_FLEET_SINGLE = 4, // as without the section
+};
+
+struct conf_fleet {
+	char *id; // word; in keys, records, the owner label at F5
+	char *gateway; // of this one: 1 to 63 of A-Z a-z 0-9 . _ -
+	int role; // enum conf_fleet_role
+	struct conf_redis_server redis; // keys are <key_prefix>stanch:<id>:…
+	char *key_file, *previous_key_file; // NULL: no rotation under way
+	uint32_t lease_ms;
+};
+
 struct conf {
 	char *state_dir, *run_dir;
 	char *listen; // NULL: no TCP
@@ -214,6 +231,7 @@ struct conf {
 	struct conf_redis *redis;
 	size_t n_redis;
 	struct conf_f5xc *f5xc; // NULL: no mirror
+	struct conf_fleet *fleet; // NULL: a gateway by itself
 };
 
 // Read and check. 0, or -EINVAL (or -errno where the file could not be read) with one message a

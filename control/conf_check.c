@@ -408,14 +408,35 @@ static bool day_parse(const char *text, int64_t *ret_seconds)
 	return true;
 }
 
-static void f5xc_check(struct conf_f5xc *f5, bool check_files, struct conf_messages *messages)
+// What F5's objects are labelled with: they are the fleet's, not a machine's.
+static void fleet_id_check(struct conf *conf, struct conf_messages *messages)
 {
+	struct conf_f5xc *f5 = conf->f5xc;
+
+	if (!f5->fleet_id && conf->fleet) {
+		f5->fleet_id = strdup(conf->fleet->id);
+		if (!f5->fleet_id)
+			abort(); // at start, without memory
+	}
+	if (!f5->fleet_id)
+		conf_error(
+			messages,
+			"control.f5xc.fleet_id",
+			"is needed where there is no control.fleet"
+		);
+	else if (!conf_word_plain(f5->fleet_id, 40))
+		conf_error(messages, "control.f5xc.fleet_id", "1 to 40 of A-Z a-z 0-9 . _ -");
+}
+
+static void f5xc_check(struct conf *conf, bool check_files, struct conf_messages *messages)
+{
+	struct conf_f5xc *f5 = conf->f5xc;
+
+	fleet_id_check(conf, messages);
 	if (f5->token_ends && !day_parse(f5->token_ends, &f5->token_ends_s))
 		conf_error(messages, "control.f5xc.token_ends", "expected a day, as 2027-01-31");
 	if (!f5->token_file && !f5->tls.cert_file)
 		conf_error(messages, "control.f5xc", "needs token_file or tls.cert_file");
-	if (!conf_word_plain(f5->fleet_id, 40))
-		conf_error(messages, "control.f5xc.fleet_id", "1 to 40 of A-Z a-z 0-9 . _ -");
 	static const char label[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 	size_t len = strlen(f5->xc_namespace);
 	if (len > 63 || strspn(f5->xc_namespace, label) != len) // goes into paths
@@ -496,8 +517,10 @@ void conf_check(struct conf *conf, bool check_files, struct conf_messages *messa
 		alerts_check(conf, messages);
 	for (size_t i = 0; i < conf->n_redis; i++)
 		conf_redis_check(conf, i, messages);
+	if (conf->fleet)
+		conf_fleet_check(conf, check_files, messages);
 	if (conf->f5xc) {
 		conf->f5xc->max_tlp--;
-		f5xc_check(conf->f5xc, check_files, messages);
+		f5xc_check(conf, check_files, messages);
 	}
 }

@@ -166,7 +166,7 @@ static const struct conf_key f5xc_keys[] = {
 	KEY(conf_f5xc, "token_file", KEY_SECRET, token_file, NULL, "API token; or a certificate in tls.cert_file"),
 	KEY(conf_f5xc, "namespace", KEY_TEXT, xc_namespace, "system", "namespace of the sets"),
 	KEY(conf_f5xc, "prefix", KEY_TEXT, prefix, "stanch", "names of the sets begin so: stanch-v4-000"),
-	NEED(conf_f5xc, "fleet_id", KEY_TEXT, fleet_id, "label of the owner; the same on every gateway of a fleet"),
+	KEY(conf_f5xc, "fleet_id", KEY_TEXT, fleet_id, NULL, "label of the owner; without: control.fleet.id"),
 	LIST(conf_f5xc, "mirror", mirror, "cases,operators", "whose entries: cases, operators, list:NAME"),
 	WORD(conf_f5xc, "max_tlp", max_tlp, tlp_words, "AMBER", "entries of cases above this TLP are not mirrored"),
 	NUMBER(conf_f5xc, "min_interval_ms", KEY_U32, min_interval_ms, "5000", 1, 3600000, "between two writes of one set"),
@@ -214,6 +214,25 @@ static const struct conf_key redis_keys[] = {
 	SECTIONS(conf_redis, "lists", lists, redis_list_keys, conf_redis_list, "lists published there"),
 	END,
 };
+static const cyaml_strval_t fleet_role_words[] = {
+	{"auto", CONF_FLEET_AUTO}, {"leader", CONF_FLEET_LEADER},
+	{"follower", CONF_FLEET_FOLLOWER}, {"single", CONF_FLEET_SINGLE},
+};
+static const struct conf_key fleet_redis_keys[] = {
+	REDIS_SERVER_KEYS(conf_redis_server, ),
+	END,
+};
+static const struct conf_key fleet_keys[] = {
+	NEED(conf_fleet, "id", KEY_TEXT, id, "what the fleet is called: the same on every gateway"),
+	KEY(conf_fleet, "gateway", KEY_TEXT, gateway, NULL, "what this gateway is called: another on each; without: the host name"),
+	WORD(conf_fleet, "role", role, fleet_role_words, "auto", "auto: leads when nobody does; leader: before those; follower: never; single: takes no part"),
+	{.name = "redis", .type = KEY_SECTION, .required = true, .offset = offsetof(struct conf_fleet, redis),
+	 .children = fleet_redis_keys, .size = sizeof(struct conf_redis_server), .help = "through which the gateways speak; keys begin with KEY_PREFIXstanch:ID:"},
+	{.name = "key_file", .type = KEY_SECRET, .required = true, .offset = offsetof(struct conf_fleet, key_file), .help = "key by which gateways know each other, at least 32 octets; the same on every gateway"},
+	KEY(conf_fleet, "previous_key_file", KEY_SECRET, previous_key_file, NULL, "while the key changes: the other one, old or new, taken too"),
+	NUMBER(conf_fleet, "lease_ms", KEY_U32, lease_ms, "4000", 2000, 60000, "a leader that Redis has not heard for so long leads no longer"),
+	END,
+};
 static const struct conf_key control_keys[] = {
 	KEY(conf, "state_dir", KEY_DIR, state_dir, "/var/lib/stanch", "the ledger and the list on disk"),
 	KEY(conf, "run_dir", KEY_DIR, run_dir, "/run/stanch", "dataplane.sock and control.sock"),
@@ -229,6 +248,7 @@ static const struct conf_key control_keys[] = {
 	SECTION_PTR(conf, "alerts", alerts, alerts_keys, conf_alerts, "alerts that become cases in TheHive"),
 	SECTIONS(conf, "redis", redis, redis_keys, conf_redis, "lists published in Redis"),
 	SECTION_PTR(conf, "f5xc", f5xc, f5xc_keys, conf_f5xc, "mirror to F5 Distributed Cloud"),
+	SECTION_PTR(conf, "fleet", fleet, fleet_keys, conf_fleet, "gateways that enforce one list"),
 	END,
 };
 

@@ -140,6 +140,54 @@ static void test_redis(void **state)
 	);
 }
 
+#define FLEET "control: {fleet: {id: soc, redis: {address: /r}, key_file: /k"
+
+static void test_fleet(void **state)
+{
+	(void)state;
+	char name[256] = "";
+	struct conf *conf = parse(FLEET "}}\n");
+	assert_non_null(conf);
+	const struct conf_fleet *fleet = conf->fleet;
+	assert_int_equal(fleet->role, CONF_FLEET_AUTO);
+	assert_int_equal(fleet->lease_ms, 4000);
+	assert_string_equal(fleet->redis.address, "/r");
+	assert_int_equal(fleet->redis.timeout_ms, 5000);
+	assert_int_equal(gethostname(name, sizeof(name) - 1), 0);
+	assert_string_equal(fleet->gateway, name);
+	conf_free(conf);
+	// The owner label at F5 is the fleet's, not a machine's.
+	conf = parse(FLEET ", gateway: g1}, f5xc: {url: \"https://t.example\", token_file: /t}}\n");
+	assert_non_null(conf);
+	assert_string_equal(conf->f5xc->fleet_id, "soc");
+	assert_string_equal(conf->fleet->gateway, "g1");
+	conf_free(conf);
+	assert_refused(
+		"control: {f5xc: {url: \"https://t.example\", token_file: /t}}\n",
+		"control.f5xc.fleet_id: is needed"
+	);
+	conf = parse(FLEET ", role: single}}\n");
+	assert_non_null(conf);
+	assert_non_null(strstr(message, "warning: control.fleet.role: single"));
+	conf_free(conf);
+	assert_refused("control: {fleet: {id: soc, key_file: /k}}\n", "x.yaml:1:");
+	assert_refused(
+		"control: {fleet: {id: 'a:b', redis: {address: /r}, key_file: /k}}\n",
+		"control.fleet.id: 1 to 40 of"
+	);
+	assert_refused(
+		"control: {fleet: {id: a, redis: {address: r}, key_file: /k}}\n",
+		"control.fleet.redis.address: expected"
+	);
+	assert_refused(FLEET ", gateway: 'a b'}}\n", "control.fleet.gateway: 1 to 63 of");
+	assert_refused(FLEET ", lease_ms: 1999}}\n", "control.fleet.lease_ms: must be");
+	assert_refused(FLEET ", role: chief}}\n", "x.yaml:1:");
+	assert_refused(
+		FLEET ", previous_key_file: /k}}\n",
+		"control.fleet.previous_key_file: is the same key"
+	);
+}
+
 static void test_form(void **state)
 {
 	(void)state;
@@ -339,6 +387,47 @@ static void test_files(void **state)
 	rmdir(dir);
 }
 
+// The key of a fleet orders every gateway about: short, or open to everybody, is refused.
+static void test_fleet_files(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/test_conf.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	char path[128], text[512];
+	snprintf(path, sizeof(path), "%s/c.yaml", dir);
+	snprintf(
+		text,
+		sizeof(text),
+		"control: {fleet: {id: soc, gateway: a, redis: {address: /r}, key_file: %s/key, "
+		"previous_key_file: %s/old}}\n",
+		dir,
+		dir
+	);
+	file_write("c.yaml", text, 0600);
+	file_write("old", "0123456789abcdef0123456789abcdeX\n", 0640);
+	struct conf *conf = NULL;
+	file_write("key", "0123456789abcdef0123456789abcde\n", 0640);
+	assert_int_equal(conf_load(path, &conf, message), -EINVAL);
+	assert_non_null(strstr(message, "control.fleet.key_file: "));
+	assert_non_null(strstr(message, "at least 32 octets"));
+	file_write("key", "0123456789abcdef0123456789abcdef\n", 0644);
+	assert_int_equal(conf_load(path, &conf, message), -EINVAL);
+	assert_non_null(strstr(message, "everybody on this machine may use it"));
+	file_write("key", "0123456789abcdef0123456789abcdeX\n", 0640);
+	assert_int_equal(conf_load(path, &conf, message), -EINVAL);
+	assert_non_null(strstr(message, "previous_key_file: is the same key"));
+	file_write("key", "0123456789abcdef0123456789abcdef\n", 0640);
+	assert_int_equal(conf_load(path, &conf, message), 0);
+	conf_free(conf);
+
+	static const char *const names[] = {"c.yaml", "key", "old"};
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
 static void test_keys_documented(void **state)
 {
 	(void)state;
@@ -348,7 +437,8 @@ static void test_keys_documented(void **state)
 	conf_keys_print(to);
 	fclose(to);
 	assert_non_null(strstr(text, "control.thehive[].tls.ca_file | file |"));
-	assert_non_null(strstr(text, "control.f5xc.fleet_id | text | required | "));
+	assert_non_null(strstr(text, "control.fleet.redis.address | text | required | "));
+	assert_non_null(strstr(text, "control.fleet.role | word | auto | "));
 	assert_null(strstr(text, "(null)"));
 	free(text);
 }
@@ -360,6 +450,7 @@ int main(void)
 		cmocka_unit_test(test_thehive),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_redis),
+		cmocka_unit_test(test_fleet),
 		cmocka_unit_test(test_form),
 		cmocka_unit_test(test_meaning),
 		cmocka_unit_test(test_limits),
@@ -367,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_fleet_files),
 		cmocka_unit_test(test_keys_documented),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
