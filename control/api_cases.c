@@ -126,7 +126,7 @@ static bool holder_note(void *ctx, const struct claim *claim)
 {
 	struct holders *holders = ctx;
 	const struct job *job = holders->job;
-	if (claim->state == CLAIM_HELD)
+	if (claim->state >= CLAIM_HELD)
 		return true;
 	if (strcmp(claim->source, job->source) == 0 && ref_is(claim->ref, job->own)) {
 		holders->n_own++;

@@ -138,7 +138,7 @@ struct holders {
 static bool holder_note(void *ctx, const struct claim *claim)
 {
 	struct holders *holders = ctx;
-	if (claim->state == CLAIM_HELD)
+	if (claim->state >= CLAIM_HELD)
 		return true;
 	json_array_append_new(holders->list, claim_json(api_ledger(holders->job->api), claim));
 	return json_array_size(holders->list) < HOLDERS_MAX;

@@ -91,6 +91,8 @@ static const char *claim_state_name(enum claim_state state)
 		return "live";
 	case CLAIM_ORPHANED:
 		return "orphaned";
+	case CLAIM_AWAY:
+		return "away";
 	case CLAIM_HELD:
 		break;
 	}
@@ -103,6 +105,8 @@ json_t *claim_json(struct ledger *ledger, const struct claim *claim)
 	json_object_set_new(object, "id", json_integer(claim->id));
 	json_object_set_new(object, "indicator", indicator_json(&claim->indicator));
 	json_object_set_new(object, "source", text_json(claim->source));
+	if (claim->local)
+		json_object_set_new(object, "local", json_true());
 	json_object_set_new(object, "ref", text_json(claim->ref));
 	if (claim->case_number && claim->case_number[0])
 		json_object_set_new(object, "case", text_json(claim->case_number));

@@ -52,6 +52,8 @@ static bool claim_note(void *ctx, const struct claim *claim)
 		return false;
 	}
 	json_array_append_new(why->claims, claim_json(api_ledger(why->api), claim));
+	if (claim->state == CLAIM_AWAY)
+		return true;
 	if (claim->state == CLAIM_HELD) {
 		why->n_held++;
 		return true;

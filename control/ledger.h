@@ -62,6 +62,8 @@ enum claim_state {
 	CLAIM_ORPHANED, // its source no longer shows it; in force until an operator or the grace
 			// ends it
 	CLAIM_HELD, // not in force: waits for an operator
+	CLAIM_AWAY, // a fleet's follower: ended here by an operator, not yet by the leader; not in
+		    // force
 };
 
 // Key: (source, ref, indicator). A case claim's ref is "<organisation>/<case id>/<observable id>".
@@ -80,6 +82,7 @@ struct claim {
 	int64_t orphaned_since; // 0: not orphaned
 	const char *case_number; // what people call it, "" for none
 	int tlp; // 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED; -1 not given
+	bool local; // a fleet's follower: in force here, the leader does not have it (yet)
 };
 
 enum submit_op {

@@ -398,7 +398,7 @@ static bool voice_better(const struct f5xc_voice *a, const struct f5xc_voice *b)
 
 static bool claim_counts(const struct f5xc_wanted *w, const struct claim *c)
 {
-	return c->state != CLAIM_HELD && c->action == CLAIM_ENFORCE
+	return c->state < CLAIM_HELD && c->action == CLAIM_ENFORCE
 		&& mirrored_source(w->conf, c->source);
 }
 

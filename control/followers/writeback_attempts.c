@@ -139,7 +139,7 @@ static bool claim_take(void *ctx, const struct claim *claim)
 	char ref[WB_REF_MAX];
 	json_t *state;
 
-	if (!h || !h->conf->writeback.attempts || claim->state == CLAIM_HELD || !slash
+	if (!h || !h->conf->writeback.attempts || claim->state >= CLAIM_HELD || !slash
 	    || (size_t)(slash - claim->ref) >= sizeof(ref)
 	    || !indicator_equal(&claim->indicator, m->entry))
 		return true;
