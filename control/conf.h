@@ -182,12 +182,20 @@ struct conf_redis_list {
 	uint64_t max_members;
 };
 
+// TLS towards Redis; NULL where not given.
+struct conf_redis_tls {
+	char *ca_file; // NULL: the system's
+	char *cert_file, *key_file; // PEM; key_file NULL: in cert_file
+	char *server_name; // NULL: the host that is connected to
+};
+
 // How to reach a Redis: sources/redis_server.h opens connections to it.
 struct conf_redis_server {
 	char *address; // HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
 	char *user, *password_file; // NULL: none
 	uint32_t database;
 	uint32_t timeout_ms, connect_timeout_ms;
+	struct conf_redis_tls *tls; // NULL: in clear
 	char *key_prefix; // before every key and channel; NULL: none
 };
 

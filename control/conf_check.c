@@ -516,7 +516,7 @@ void conf_check(struct conf *conf, bool check_files, struct conf_messages *messa
 	if (conf->alerts)
 		alerts_check(conf, messages);
 	for (size_t i = 0; i < conf->n_redis; i++)
-		conf_redis_check(conf, i, messages);
+		conf_redis_check(conf, i, check_files, messages);
 	if (conf->fleet)
 		conf_fleet_check(conf, check_files, messages);
 	if (conf->f5xc) {

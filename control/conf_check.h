@@ -33,8 +33,8 @@ bool conf_word_plain(const char *text, size_t max);
 
 // --- conf_redis.c
 // `path`: of the section, as "control.redis[0]".
-void conf_redis_server_check(const struct conf_redis_server *, const char *path, struct conf_messages *);
-void conf_redis_check(struct conf *, size_t index, struct conf_messages *);
+void conf_redis_server_check(const struct conf_redis_server *, const char *path, bool check_files, struct conf_messages *);
+void conf_redis_check(struct conf *, size_t index, bool check_files, struct conf_messages *);
 
 // --- conf_fleet.c: conf->fleet, which is there
 void conf_fleet_check(struct conf *, bool check_files, struct conf_messages *);

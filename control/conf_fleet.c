@@ -75,7 +75,7 @@ void conf_fleet_check(struct conf *conf, bool check_files, struct conf_messages 
 	if (!conf_word_plain(fleet->id, 40))
 		conf_error(messages, "control.fleet.id", "1 to 40 of A-Z a-z 0-9 . _ -");
 	gateway_default(fleet, messages);
-	conf_redis_server_check(&fleet->redis, "control.fleet.redis", messages);
+	conf_redis_server_check(&fleet->redis, "control.fleet.redis", check_files, messages);
 	if (check_files) {
 		key_check(fleet->key_file, "control.fleet.key_file", messages);
 		if (fleet->previous_key_file)

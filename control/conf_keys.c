@@ -199,6 +199,13 @@ static const struct conf_key redis_list_keys[] = {
 	NUMBER(conf_redis_list, "max_members", KEY_U64, max_members, "1000000", 1, 100000000, "more are held for an operator"),
 	END,
 };
+static const struct conf_key redis_tls_keys[] = {
+	KEY(conf_redis_tls, "ca_file", KEY_FILE, ca_file, NULL, "certificates to trust (PEM), instead of the system's"),
+	KEY(conf_redis_tls, "cert_file", KEY_FILE, cert_file, NULL, "client certificate (PEM), with its chain"),
+	KEY(conf_redis_tls, "key_file", KEY_FILE, key_file, NULL, "its key (PEM), where it is not in cert_file"),
+	KEY(conf_redis_tls, "server_name", KEY_TEXT, server_name, NULL, "name or address in Redis's certificate; without: the host that is connected to"),
+	END,
+};
 // Of a struct conf_redis_server, which is (`in` empty) or lies in (as `server.`) a struct `s`.
 #define REDIS_SERVER_KEYS(s, in) \
 	NEED(s, "address", KEY_TEXT, in address, "HOST:PORT, or the absolute path of a Unix socket"), \
@@ -207,6 +214,7 @@ static const struct conf_key redis_list_keys[] = {
 	NUMBER(s, "database", KEY_U32, in database, "0", 0, 65535, "number of the database"), \
 	NUMBER(s, "timeout_ms", KEY_U32, in timeout_ms, "5000", 100, 600000, "longest time without an answer"), \
 	NUMBER(s, "connect_timeout_ms", KEY_U32, in connect_timeout_ms, "5000", 100, 600000, "of connecting"), \
+	SECTION_PTR(s, "tls", in tls, redis_tls_keys, conf_redis_tls, "TLS towards Redis; {} for the system's certificates and no client certificate"), \
 	KEY(s, "key_prefix", KEY_TEXT, in key_prefix, NULL, "put before every key and channel that is named below, and before what is made of them")
 static const struct conf_key redis_keys[] = {
 	NEED(conf_redis, "name", KEY_TEXT, name, "what this Redis is called in status"),

@@ -3,10 +3,12 @@
 
 #include "control/conf_check.h"
 #include "control/sources/redis_conn.h"
+#include "control/sources/redis_tls.h"
 #include "rules/text.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool list_repeats(const struct conf *conf, size_t index, size_t at)
 {
@@ -68,33 +70,74 @@ redis_list_check(struct conf *conf, size_t index, size_t at, struct conf_message
 		conf_error(messages, here, "is shorter than four times refresh_s");
 }
 
-void conf_redis_server_check(
+static void address_check(
 	const struct conf_redis_server *server, const char *path, struct conf_messages *messages
 )
 {
 	char here[PATH_MAX_KEY], host[256], port[6];
-	snprintf(here, sizeof(here), "%s.address", path);
+	snprintf(here, sizeof(here), "%.200s.address", path);
 	if (server->address[0] == '/') {
 		if (strlen(server->address) > 107)
 			conf_error(messages, here, "is too long for a Unix socket");
+		if (server->tls)
+			conf_error(messages, path, "tls needs an address HOST:PORT");
 	} else if (redis_address_parse(server->address, host, port) < 0) {
 		conf_error(messages, here, "expected HOST:PORT, [IPv6]:PORT or a path");
-	} else if (strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
+	} else if (!server->tls && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
 		conf_warning(
 			messages,
 			here,
-			"without TLS who is in between can change lists: use a Unix socket or a "
-			"tunnel"
+			"without tls who is in between can change lists: give tls, or use a Unix "
+			"socket or a tunnel"
 		);
 	}
+}
+
+static void tls_check(
+	const struct conf_redis_tls *tls,
+	const char *path,
+	bool check_files,
+	struct conf_messages *messages
+)
+{
+	struct redis_tls *loaded = NULL;
+	char here[PATH_MAX_KEY], message[256];
+	snprintf(here, sizeof(here), "%.200s.tls", path);
+	if (tls->key_file && !tls->cert_file)
+		conf_error(messages, here, "cert_file is missing");
+	// Files that cannot be read have their message already.
+	bool readable = (!tls->ca_file || access(tls->ca_file, R_OK) == 0)
+		&& (!tls->cert_file || access(tls->cert_file, R_OK) == 0)
+		&& (!tls->key_file || access(tls->key_file, R_OK) == 0);
+	if (!check_files || !readable)
+		return;
+	if (redis_tls_create(tls, &loaded, message) < 0)
+		conf_error(messages, here, "%s", message);
+	else
+		redis_tls_free(loaded);
+}
+
+void conf_redis_server_check(
+	const struct conf_redis_server *server,
+	const char *path,
+	bool check_files,
+	struct conf_messages *messages
+)
+{
+	char here[PATH_MAX_KEY];
+	address_check(server, path, messages);
 	if (server->user && !server->password_file)
 		conf_error(messages, path, "user needs password_file");
-	snprintf(here, sizeof(here), "%s.key_prefix", path);
+	if (server->tls)
+		tls_check(server->tls, path, check_files, messages);
+	snprintf(here, sizeof(here), "%.200s.key_prefix", path);
 	if (server->key_prefix && strlen(server->key_prefix) > 200)
 		conf_error(messages, here, "is longer than 200 octets");
 }
 
-void conf_redis_check(struct conf *conf, size_t index, struct conf_messages *messages)
+void conf_redis_check(
+	struct conf *conf, size_t index, bool check_files, struct conf_messages *messages
+)
 {
 	struct conf_redis *redis = &conf->redis[index];
 	char path[64], here[PATH_MAX_KEY];
@@ -102,7 +145,7 @@ void conf_redis_check(struct conf *conf, size_t index, struct conf_messages *mes
 	snprintf(here, sizeof(here), "%s.name", path);
 	if (!conf_word_plain(redis->name, 40))
 		conf_error(messages, here, "1 to 40 of A-Z a-z 0-9 . _ -");
-	conf_redis_server_check(&redis->server, path, messages);
+	conf_redis_server_check(&redis->server, path, check_files, messages);
 	for (size_t i = 0; i < redis->n_lists; i++)
 		redis_list_check(conf, index, i, messages);
 }

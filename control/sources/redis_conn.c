@@ -3,6 +3,8 @@
 
 #include "control/sources/redis_conn.h"
 
+#include "control/sources/redis_tls.h"
+
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/util.h>
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
@@ -38,9 +41,10 @@ struct redis_conn {
 	struct redis_conn_events events;
 	enum conn_state state;
 	redisAsyncContext *redis;
+	struct redis_relay *relay; // where TLS is between
 	struct evdns_getaddrinfo_request *resolving;
 	struct event *retry, *watch;
-	unsigned backoff_ms, greetings;
+	unsigned backoff_ms, greetings, tries;
 	size_t under_way; // commands without an answer
 	int64_t since_ms; // of the last answer, or of the first command after none
 	bool freeing;
@@ -114,6 +118,8 @@ void redis_conn_drop(struct redis_conn *c, const char *why)
 		redis->data = NULL;
 		redisAsyncFree(redis); // what is under way is called back
 	}
+	redis_relay_free(c->relay);
+	c->relay = NULL;
 	c->under_way = 0;
 	wait_again(c);
 	c->events.lost(c->events.ctx, c->why);
@@ -273,41 +279,104 @@ static void attach(struct redis_conn *c, redisAsyncContext *redis)
 	redis->data = c;
 	c->redis = redis;
 	// On a Unix socket it fails, and hiredis takes that for an error of the connection.
-	if (c->conf.address[0] != '/')
+	if (c->conf.address[0] != '/' && !c->relay)
 		redisEnableKeepAlive(&redis->c);
 	redisLibeventAttach(redis, c->base);
-	redisAsyncSetConnectCallback(redis, connected);
 	redisAsyncSetDisconnectCallback(redis, disconnected);
+	if (c->relay)
+		greet(c);
+	else
+		redisAsyncSetConnectCallback(redis, connected);
+}
+
+// --- TLS
+
+// XXX: hiredis 0.14 makes an asynchronous context only by connecting. A directory always refuses
+// (connect(2) to what is no socket), which leaves a context without a socket: it gets ours.
+static void relay_open(void *ctx, int fd)
+{
+	struct redis_conn *c = ctx;
+	redisAsyncContext *redis = redisAsyncConnectUnix("/");
+
+	if (!redis) {
+		close(fd);
+	} else {
+		if (redis->c.fd >= 0)
+			close(redis->c.fd);
+		redis->c.fd = fd;
+		redis->c.flags |= REDIS_CONNECTED;
+		redis->c.err = redis->err = 0;
+		redis->c.errstr[0] = '\0';
+	}
+	attach(c, redis);
+}
+
+static void relay_failed(void *ctx, const char *why)
+{
+	struct redis_conn *c = ctx;
+	char text[sizeof(c->why)];
+
+	if (c->state != CONN_READY)
+		snprintf(text, sizeof(text), "not connected: %s", why);
+	else
+		snprintf(text, sizeof(text), "the connection broke: %s", why);
+	redis_conn_drop(c, text);
+}
+
+static void relay_connect(struct redis_conn *c, const struct evutil_addrinfo *to, const char *host)
+{
+	const struct redis_relay_events events = {relay_open, relay_failed, c};
+	const char *name = c->conf.server_name ? c->conf.server_name : host;
+	int error = redis_relay_create(
+		c->base, c->conf.tls, to->ai_addr, (int)to->ai_addrlen, name, &events, &c->relay
+	);
+
+	if (error)
+		relay_failed(c, strerror(-error));
+}
+
+// --- addresses
+
+// Another one each try: localhost is ::1 first in many places.
+static const struct evutil_addrinfo *pick(const struct evutil_addrinfo *found, unsigned tries)
+{
+	const struct evutil_addrinfo *one = found;
+	unsigned n = 0;
+
+	for (; one; one = one->ai_next)
+		n++;
+	one = found;
+	for (tries = n ? tries % n : 0; tries > 0; tries--)
+		one = one->ai_next;
+	return one;
 }
 
 static void resolved(int error, struct evutil_addrinfo *found, void *ctx)
 {
 	struct redis_conn *c = ctx;
-	char host[NI_MAXHOST], port[6], name[256];
+	const struct evutil_addrinfo *to = pick(found, c->tries++);
+	char text[NI_MAXHOST], host[256], port[6], why[160];
 
 	if (error == EVUTIL_EAI_CANCEL || c->freeing)
 		return;
 	c->resolving = NULL;
-	if (error
-	    || getnameinfo(
-		    found->ai_addr, found->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST
-	    )
-	    || redis_address_parse(c->conf.address, name, port) < 0) {
-		char why[160];
-
+	if (error || !to
+	    || getnameinfo(to->ai_addr, to->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST)
+	    || redis_address_parse(c->conf.address, host, port) < 0) {
 		snprintf(
 			why,
 			sizeof(why),
 			"not resolved: %s",
 			error ? evutil_gai_strerror(error) : "bad address"
 		);
-		if (found)
-			evutil_freeaddrinfo(found);
 		redis_conn_drop(c, why);
-		return;
+	} else if (c->conf.tls) {
+		relay_connect(c, to, host);
+	} else {
+		attach(c, redisAsyncConnect(text, (int)strtol(port, NULL, 10)));
 	}
-	evutil_freeaddrinfo(found);
-	attach(c, redisAsyncConnect(host, (int)strtol(port, NULL, 10)));
+	if (found)
+		evutil_freeaddrinfo(found);
 }
 
 static void connect_now(struct redis_conn *c)
@@ -352,7 +421,12 @@ static void watched(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	if ((c->state == CONN_CONNECTING || c->state == CONN_GREETING)
 	    && age > c->conf.connect_timeout_ms)
-		redis_conn_drop(c, "not connected: no answer in time");
+		redis_conn_drop(
+			c,
+			c->relay && c->state == CONN_CONNECTING
+				? "not connected: TLS did not stand in time"
+				: "not connected: no answer in time"
+		);
 	else if (c->state == CONN_READY && !c->conf.subscribes && c->under_way > 0 && age > c->conf.timeout_ms)
 		redis_conn_drop(c, "it does not answer");
 }
@@ -397,6 +471,7 @@ void redis_conn_free(struct redis_conn *c)
 		c->redis->data = NULL;
 		redisAsyncFree(c->redis);
 	}
+	redis_relay_free(c->relay);
 	if (c->retry)
 		event_free(c->retry);
 	if (c->watch)

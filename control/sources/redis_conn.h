@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// One connection to Redis: resolution by evdns, hiredis on libevent, AUTH and SELECT, time limits
-// of our own (hiredis 0.14 has none), and another try with back-off and jitter for ever.
+// One connection to Redis: resolution by evdns (of several addresses another one each try), TLS by
+// a relay, hiredis on libevent, AUTH and SELECT, time limits of our own (hiredis 0.14 has none),
+// and another try with back-off and jitter for ever.
 //
 // Thread: the event loop. Lost: every command under way is called back with a NULL reply first.
 
@@ -18,12 +19,15 @@
 struct event_base;
 struct evdns_base;
 struct redis_conn;
+struct redis_tls;
 
 struct redis_conn_conf {
 	const char *address; // HOST:PORT, [IPv6]:PORT or an absolute path; borrowed, as the rest
 	const char *user, *password; // NULL: none
 	uint32_t database;
 	uint32_t connect_timeout_ms, timeout_ms;
+	struct redis_tls *tls; // NULL: in clear
+	const char *server_name; // in the certificate; NULL: the host of the address
 	bool subscribes; // one channel or pattern a command; messages come unasked, without limit
 };
 

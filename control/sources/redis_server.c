@@ -4,6 +4,7 @@
 #include "control/sources/redis_server.h"
 
 #include "control/secret.h"
+#include "control/sources/redis_tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct redis_server {
 	struct evdns_base *dns;
 	const struct conf_redis_server *conf;
 	char *password;
+	struct redis_tls *tls;
 };
 
 int redis_server_create(
@@ -32,6 +34,8 @@ int redis_server_create(
 	*s = (struct redis_server){.base = base, .dns = dns, .conf = conf};
 	if (conf->password_file)
 		error = secret_read(conf->password_file, &s->password, message);
+	if (!error && conf->tls)
+		error = redis_tls_create(conf->tls, &s->tls, message);
 	if (error) {
 		redis_server_free(s);
 		return error;
@@ -45,6 +49,7 @@ void redis_server_free(struct redis_server *s)
 	if (!s)
 		return;
 	secret_free(s->password);
+	redis_tls_free(s->tls);
 	free(s);
 }
 
@@ -63,6 +68,8 @@ int redis_server_open(
 		.connect_timeout_ms = s->conf->connect_timeout_ms,
 		.timeout_ms = s->conf->timeout_ms,
 		.subscribes = subscribes,
+		.tls = s->tls,
+		.server_name = s->conf->tls ? s->conf->tls->server_name : NULL,
 	};
 
 	return redis_conn_create(s->base, s->dns, &conf, events, ret_conn);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// A Redis as the configuration describes it: its secrets are read once, and connections to it are
-// opened from here, by the lists and by the fleet alike.
+// A Redis as the configuration describes it: its secrets and certificates are read once, and
+// connections to it are opened from here, by the lists and by the fleet alike.
 //
 // Thread: the event loop. Lifetime: the configuration, the base and the resolver outlive the
 // server, the server outlives its connections.
@@ -14,7 +14,7 @@
 
 struct redis_server;
 
-// -errno where a secret cannot be read: the message says which, and what to do.
+// -errno where a secret or certificate cannot be read: the message says which, and why.
 int redis_server_create(
 	struct event_base *,
 	struct evdns_base *,

@@ -23,6 +23,12 @@ class Redis:
         shutil.copy(os.path.join(DEPLOY, "users.acl"), os.path.join(folder, "users.acl"))
         self.start()
 
+    @staticmethod
+    def tls(port, authority, cert, key, clients="yes"):
+        """Settings of a Redis that also speaks TLS on a port of 127.0.0.1; clients: need a certificate?"""
+        return {"tls-port": port, "tls-cert-file": cert, "tls-key-file": key, "tls-ca-cert-file": authority.ca,
+                "tls-auth-clients": clients}
+
     def start(self):
         settings = {"port": 0, "unixsocket": self.socket, "dir": self.dir, "logfile": os.path.join(self.dir, "log"),
                     "aclfile": os.path.join(self.dir, "users.acl"), "supervised": "no", "daemonize": "no"}

@@ -64,7 +64,7 @@ class Listed:
         return any(e["indicator"] == indicator for e in self.why(indicator)["entries"])
 
     def read(self, name="bad"):
-        self.assertEqual(self.lab.stanch("lists", "read", name).returncode, 0)
+        lab.wait_for(lambda: self.lab.stanch("lists", "read", name).returncode == 0, "it is connected, and reads")
 
     def meta(self, count, version="1", name="bad"):
         self.redis.cli("HSET", f"blocklist:{name}:meta", "version", version, "count", count)

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
-"""How control reaches a Redis: a prefix before every key."""
+"""How control reaches a Redis: TLS, and a prefix before every key."""
 
+import os
+import shutil
+import signal
+import subprocess
 import unittest
 
 import lab
+from certificates import Authority
 from lab import WORLD
-from redis_peer import AVAILABLE
+from redis_peer import AVAILABLE, Redis
 from test_redis import Listed
 
 FIRST, SECOND, THIRD = WORLD
@@ -53,6 +58,155 @@ class Prefix(Reached, unittest.TestCase):
         self.redis.cli("PUBLISH", "blocklist:told", "+" + SECOND)
         self.says(lambda s: s.get("points") == 1 and s.get("members") == 2, "the channel has the prefix", "said")
         self.assertEqual(self.state()["key"], "blocklist:bad")
+
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class Tls(Reached, unittest.TestCase):
+    """A Redis that speaks TLS on a port, and asks for a certificate."""
+
+    def server(self):
+        values = {"ca_file": self.ca.ca, "cert_file": self.client[0], "key_file": self.client[1]} | self.files
+        text = ", ".join(f"{name}: {value}" for name, value in values.items() if value)
+        return super().server() | {"address": f"{self.host}:{self.port}", "connect_timeout_ms": 2000,
+                                   "tls": "{" + text + "}"}
+
+    def start(self, san="IP:127.0.0.1", host="127.0.0.1", files=None, expired=False, clients="yes",
+              lists="key: 'blocklist:bad', refresh_s: 1"):
+        home = lab.Lab.bare()
+        self.ca = Authority(home.path("ca"))
+        self.client = self.ca.issue("client", "DNS:gateway")
+        self.host, self.port, self.files = host, lab.free_port(), files or {}
+        redis = self.ca.issue("redis", san, expired=expired)
+        self.begin({"bad": lists}, home, **Redis.tls(self.port, self.ca, *redis, clients=clients))
+        self.control = home.start_control()
+
+    def again(self, **files):
+        self.files = files
+        self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: 'blocklist:bad', refresh_s: 1"})))
+        self.control.send_signal(signal.SIGHUP)
+
+    def refused(self, words):
+        self.says(lambda s: s.get("state") == "not connected" and words in s.get("why", ""), words)
+
+    def test_members_and_hints(self):
+        self.start(lists="key: 'blocklist:bad', refresh_s: 3600")
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.read()
+        self.reaches(1)
+        self.redis.cli("SADD", "blocklist:bad", SECOND)
+        self.redis.cli("PUBLISH", "blocklist:bad:changes", "+" + SECOND)
+        self.reaches(2)
+        self.assertEqual(self.state()["points"], 1)
+        clients = self.redis.cli("CLIENT", "LIST", user="admin").splitlines()
+        self.assertEqual(sum(f"laddr=127.0.0.1:{self.port}" in one for one in clients), 3)
+
+    def test_many_members(self):
+        # Some megabytes through the relay, which holds 256 KiB.
+        self.start(lists="key: 'blocklist:bad', refresh_s: 3600")
+        self.redis.many("SADD", "blocklist:bad", (f"198.{18 + (i >> 16)}.{i >> 8 & 255}.{i & 255}" for i in range(120000)))
+        self.meta(120000)
+        self.read()
+        self.reaches(120000, seconds=60)
+
+    def test_whom_it_trusts(self):
+        self.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+        other = Authority(self.lab.path("other"))
+        self.again(ca_file=other.ca)
+        self.refused("certificate verify failed: self-signed certificate in certificate chain")
+        self.again(ca_file=None)  # the system's
+        self.refused("certificate verify failed")
+        self.again(server_name="redis.example")
+        self.refused("certificate verify failed: hostname mismatch, not redis.example")
+        self.again(server_name="127.0.0.2")
+        self.refused("certificate verify failed: IP address mismatch, not 127.0.0.2")
+        self.again(cert_file=None, key_file=None)
+        self.refused("certificate required")
+        cert, key = other.issue("stranger", "DNS:gateway")
+        self.again(cert_file=cert, key_file=key)
+        self.refused("TLS: ")
+        self.assertTrue(self.denied(FIRST))
+        self.again()
+        self.redis.cli("SADD", "blocklist:bad", SECOND)
+        self.reaches(2)
+
+    def test_expired(self):
+        self.start(expired=True)
+        self.refused("certificate verify failed: certificate has expired")
+
+    def test_name_that_is_not_the_address(self):
+        self.start(san="DNS:redis.example", clients="no", files={"server_name": "redis.example", "cert_file": None, "key_file": None})
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+
+    def test_localhost_by_name(self):
+        # ::1 comes first in many places, where nobody listens: the next try takes the other.
+        self.start(san="DNS:localhost", host="localhost")
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+
+    def test_other_ends(self):
+        self.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+        # No TLS there.
+        plain = Redis(self.lab.path("plain"), port=(port := lab.free_port()))
+        self.addCleanup(plain.end)
+        real, self.port = self.port, port
+        self.again()
+        self.refused("TLS did not stand in time")  # Redis waits for the end of a line
+        self.port = lab.free_port()
+        self.again()
+        self.refused("not connected: Connection refused")
+        self.port = real
+        self.again()
+        self.redis.cli("SADD", "blocklist:bad", SECOND)
+        self.reaches(2)
+
+    def test_restarts_leave_nothing_open(self):
+        self.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+
+        def sockets():
+            return len(os.listdir(f"/proc/{self.control.pid}/fd"))
+
+        before = sockets()
+        for how in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+            self.redis.end(how)
+            self.refused("not connected: Connection refused")
+            self.redis.start()
+            self.redis.cli("SADD", "blocklist:bad", FIRST)
+            self.says(lambda s: s.get("state") == "good", "it is connected again")
+        for _ in range(20):
+            self.redis.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", user="admin")
+        self.says(lambda s: s.get("state") == "good", "it is connected again")
+        lab.wait_for(lambda: sockets() <= before, "as many descriptors as before", 20)
+
+    def test_a_redis_that_hangs_in_the_handshake(self):
+        self.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+        self.redis.process.send_signal(signal.SIGSTOP)
+        try:
+            self.control.send_signal(signal.SIGHUP)
+            self.refused("TLS did not stand in time")
+        finally:
+            self.redis.process.send_signal(signal.SIGCONT)
+        self.says(lambda s: s.get("state") == "good", "it is connected again")
+
+    def test_files_are_read_by_check(self):
+        self.start()
+        for files, words in (({"ca_file": self.client[1]}, "control.redis[0].tls: " + self.client[1] + ": holds no PEM cert"),
+                             ({"key_file": self.ca.path("ca.key")}, "is not the certificate's key"),
+                             ({"cert_file": "/nowhere"}, "control.redis[0].tls.cert_file: /nowhere: No such file"),
+                             ({"cert_file": None}, "control.redis[0].tls: cert_file is missing")):
+            self.files = files
+            path = self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: x"})))
+            done = subprocess.run([lab.binary("stanch-control"), "--check", path], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 1, (files, done))
+            self.assertIn(words, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

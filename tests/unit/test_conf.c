@@ -130,6 +130,19 @@ static void test_redis(void **state)
 		"control: {redis: [{name: a, address: x}]}\n", "control.redis[0].address: expected"
 	);
 	assert_refused(
+		"control: {redis: [{name: a, address: /r, tls: {}}]}\n",
+		"control.redis[0]: tls needs an address HOST:PORT"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, address: 'h:1', tls: {key_file: /k}}]}\n",
+		"control.redis[0].tls: cert_file is missing"
+	);
+	conf = parse("control: {redis: [{name: a, address: 'h:1', tls: {}}]}\n");
+	assert_non_null(conf);
+	assert_string_equal(message, "");
+	assert_non_null(conf->redis[0].server.tls);
+	conf_free(conf);
+	assert_refused(
 		"control: {redis: [{name: a, address: /r, user: u}]}\n",
 		"control.redis[0]: user needs password_file"
 	);

@@ -5,6 +5,7 @@
 
 #include "control/http_client.h"
 #include "control/http_server.h"
+#include "tests/unit/cert.h"
 #include "tests/unit/cm.h"
 
 #include <event2/event.h>
@@ -12,7 +13,6 @@
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/provider.h>
-#include <openssl/x509v3.h>
 
 #include <errno.h>
 #include <stdbool.h>
@@ -48,37 +48,6 @@ static const char *const names[] = {
 	"password",
 	"s",
 };
-
-static X509 *cert_make(EVP_PKEY *key)
-{
-	X509 *cert = X509_new();
-	X509_set_version(cert, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-	X509_gmtime_adj(X509_getm_notBefore(cert), -60);
-	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-	X509_set_pubkey(cert, key);
-	X509_NAME *name = X509_get_subject_name(cert);
-	X509_NAME_add_entry_by_txt(
-		name, "CN", MBSTRING_ASC, (const unsigned char *)"test", -1, -1, 0
-	);
-	X509_set_issuer_name(cert, name);
-	static const struct {
-		int nid;
-		const char *value;
-	} extensions[] = {
-		{NID_basic_constraints, "critical,CA:TRUE"},
-		{NID_subject_alt_name, "IP:127.0.0.1"},
-	};
-	for (size_t i = 0; i < 2; i++) {
-		X509_EXTENSION *extension
-			= X509V3_EXT_conf_nid(NULL, NULL, extensions[i].nid, extensions[i].value);
-		assert_non_null(extension);
-		X509_add_ext(cert, extension, -1);
-		X509_EXTENSION_free(extension);
-	}
-	assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-	return cert;
-}
 
 static void pem_write(enum file cert_file, enum file key_file, X509 *cert, EVP_PKEY *key)
 {
