@@ -7,6 +7,7 @@
 #include "control/api_text.h"
 #include "control/conf.h"
 #include "control/control.h"
+#include "control/log.h"
 #include "control/sources/thehive_ask.h"
 #include "control/sources/thehives.h"
 
@@ -23,8 +24,10 @@
 #define BLOCK_SECONDS 86400
 #define USER_MAX 100
 #define WAIT_MS 2000
+#define TURNED_MAX 50 // refusals of a click that the case is told one by one
 
 static const char OPERATOR[] = "operator";
+static const char NOTHING[] = "the case has no observable that is IOC and can be denied";
 
 // What one claim is to be, or was.
 struct item {
@@ -50,6 +53,9 @@ struct job {
 	size_t n, done, slice;
 	size_t changed, refused, held, left;
 	json_t *results;
+	json_t *turned; // refusals, for the case: [{"data", "observable", "why"}]; NULL: none
+	size_t n_turned;
+	char closed[HIVE_WHY_MAX]; // the case is, and cannot be blocked: why; "": no
 	struct revision revision;
 	LIST_ENTRY(job) link;
 };
@@ -74,6 +80,7 @@ static void job_free(struct job *job)
 	LIST_REMOVE(job, link);
 	free(job->items);
 	json_decref(job->results);
+	json_decref(job->turned);
 	free(job);
 }
 
@@ -110,6 +117,30 @@ result_add(struct job *job, const struct item *item, const char *what, const cha
 			what,
 			"message",
 			text_json(message)
+		)
+	);
+}
+
+static void turned_add(struct job *job, const struct item *item, const char *why)
+{
+	const char *observable = item ? strrchr(item->ref, '/') : NULL;
+	char text[INDICATOR_TEXT_MAX] = "";
+	if (!job->turned)
+		job->turned = json_array();
+	if (++job->n_turned > TURNED_MAX)
+		return;
+	if (item && !item->data[0] && item->indicator.kind)
+		indicator_print(&item->indicator, text);
+	json_array_append_new(
+		job->turned,
+		json_pack(
+			"{s:o, s:s, s:o}",
+			"data",
+			text_json(item && item->data[0] ? item->data : text),
+			"observable",
+			observable ? observable + 1 : "",
+			"why",
+			text_json(why)
 		)
 	);
 }
@@ -175,16 +206,11 @@ static int block_body(struct job *job, json_t *body)
 	if (job->held > 0)
 		return 202;
 	json_t *first = json_object_get(json_array_get(job->results, 0), "message");
-	json_object_set_new(
-		body,
-		"error",
-		first ? json_incref(first)
-		      : json_string("the case has no observable that is IOC and can be denied")
-	);
+	json_object_set_new(body, "error", first ? json_incref(first) : json_string(NOTHING));
 	return 422;
 }
 
-static void job_answer(struct job *job)
+static void job_answer_now(struct job *job)
 {
 	json_t *body = json_pack(
 		"{s:s, s:s, s:O, s:I, s:I, s:I, s:I}",
@@ -213,6 +239,47 @@ static void job_answer(struct job *job)
 	job_free(job);
 }
 
+// What was refused is in the audit, from which the case is told: now the caller is.
+static void turned_recorded(void *ctx, int error, const char *message)
+{
+	struct job *job = ctx;
+	api_pending(job->api, -1);
+	if (error)
+		log_warning("a block by hand was refused, and the case is not told: %s", message);
+	if (job->closed[0])
+		job_refuse(job, 409, job->closed, "reopen the case first: its blocks end with it");
+	else
+		job_answer_now(job);
+}
+
+static void job_answer(struct job *job)
+{
+	char object[HIVE_BLOCK_REF_MAX + 16];
+	if (job->block && !job->turned && job->changed == 0 && job->held == 0)
+		turned_add(job, NULL, NOTHING);
+	if (!job->block || !job->turned) {
+		job_answer_now(job);
+		return;
+	}
+	json_t *detail = json_pack("{s:s, s:O}", "user", job->user, "refused", job->turned);
+	if (job->n_turned > TURNED_MAX)
+		json_object_set_new(
+			detail, "more", json_integer((json_int_t)(job->n_turned - TURNED_MAX))
+		);
+	snprintf(object, sizeof(object), "- %s %s", OPERATOR, job->mine);
+	api_pending(job->api, 1);
+	ledger_audit_then(
+		api_ledger(job->api),
+		job->actor,
+		"block.refuse",
+		object,
+		detail,
+		turned_recorded,
+		job
+	);
+	json_decref(detail);
+}
+
 // --- into the ledger
 
 static void job_next(struct job *job);
@@ -230,6 +297,7 @@ result_take(struct job *job, const struct item *item, const struct submit_result
 		[SUBMIT_FULL] = "full",
 		[SUBMIT_NOT_FOUND] = "not_found",
 	};
+	const char *message = result->message[0] ? result->message : item->why;
 	switch (result->code) {
 	case SUBMIT_OK:
 	case SUBMIT_UNCHANGED:
@@ -244,9 +312,9 @@ result_take(struct job *job, const struct item *item, const struct submit_result
 	case SUBMIT_FULL:
 	case SUBMIT_NOT_FOUND:
 		job->refused++;
+		turned_add(job, item, message);
 		break;
 	}
-	const char *message = result->message[0] ? result->message : item->why;
 	result_add(job, item, names[result->code], message);
 }
 
@@ -366,6 +434,7 @@ static void finding_take(struct job *job, const struct hive_finding *finding)
 		return;
 	if (finding->kind == HIVE_REFUSED || job->observable[0]) {
 		job->refused++;
+		turned_add(job, item, finding->why);
 		result_add(job, item, "refused", finding->why);
 	} else {
 		job->left++; // not IOC: nobody asked for it
@@ -388,9 +457,9 @@ static void asked(void *ctx, const struct thehive_answer *answer)
 	const struct hive_judgement *judgement = answer->judgement;
 	snprintf(job->number, sizeof(job->number), "%s", judgement->number);
 	if (judgement->closed && judgement->verdict == HIVE_OPEN) {
-		job_refuse(
-			job, 409, judgement->why, "reopen the case first: its blocks end with it"
-		);
+		snprintf(job->closed, sizeof(job->closed), "%s", judgement->why);
+		turned_add(job, NULL, job->closed);
+		job_answer(job);
 		return;
 	}
 	if (!job->reason[0])
@@ -430,8 +499,17 @@ static bool mine_add(void *ctx, const struct claim *claim)
 static void unblock_start(struct job *job)
 {
 	struct ledger *ledger = api_ledger(job->api);
-	if (!job->reason[0])
-		snprintf(job->reason, sizeof(job->reason), "unblocked by hand from its case");
+	char why[sizeof(job->reason) + sizeof(job->user) + 32];
+	// The case is told who did it.
+	snprintf(
+		why,
+		sizeof(why),
+		"unblocked by hand by %s%s%s",
+		job->user,
+		job->reason[0] ? ": " : "",
+		job->reason
+	);
+	snprintf(job->reason, sizeof(job->reason), "%.*s", REASON_MAX, why);
 	ledger_claims_by_ref(ledger, OPERATOR, job->mine, mine_add, job);
 	if (job->n > 0) {
 		job_next(job);

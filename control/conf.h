@@ -82,7 +82,7 @@ struct conf_type {
 
 // What is written to cases, and how.
 struct conf_writeback {
-	bool enforced, attempts, tags, refused, expiry, withdrawn;
+	bool enforced, attempts, tags, refused, expiry, withdrawn, immunity;
 	uint32_t delay_ms, attempts_s, expiry_s;
 	double max_per_second;
 };

@@ -108,6 +108,7 @@ static const struct conf_key writeback_keys[] = {
 	KEY(conf_writeback, "refused", KEY_BOOL, refused, "true", "what was refused or is held, with the reason and the observable"),
 	KEY(conf_writeback, "expiry", KEY_BOOL, expiry, "true", "a warning before a denial ends by itself"),
 	KEY(conf_writeback, "withdrawn", KEY_BOOL, withdrawn, "true", "what is denied no longer, and what an operator allows"),
+	KEY(conf_writeback, "immunity", KEY_BOOL, immunity, "true", "false positives: which lists they suspend, until when, and their end"),
 	NUMBER(conf_writeback, "delay_ms", KEY_U32, delay_ms, "5000", 1, 3600000, "what happens to a case within this time stands in one comment"),
 	NUMBER(conf_writeback, "attempts_s", KEY_U32, attempts_s, "300", 1, 86400, "between two updates of a case's attempts; where they cannot be updated, hourly at most"),
 	NUMBER(conf_writeback, "expiry_s", KEY_U32, expiry_s, "86400", 1, 31536000, "how long before the end the warning comes, at the most a quarter of the time it was for"),

@@ -6,6 +6,7 @@
 #include "control/followers/writeback_internal.h"
 #include "control/protect.h"
 #include "control/secret.h"
+#include "control/sources/thehive.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,12 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-#define CURSOR "writeback"
 #define DRAIN_MS 200 // after a commit: others' work comes first
-#define DRAIN_RECORDS 200 // in a turn of the loop
 #define VERSION_MS 3600000 // it is asked for again: somebody may have upgraded
 #define SOON_MS 10000
-#define CAUSES_MAX 1000 // of a case
 #define DUE_MAX 100 // rows a second that fall due by themselves
 
 static const struct timeval one_second = {.tv_sec = 1};
@@ -105,7 +103,6 @@ void wb_case_drop(struct wb_hive *h, struct wb_case *c)
 {
 	TAILQ_REMOVE(c->in, c, link);
 	HASH_DEL(h->cases, c);
-	json_decref(c->causes);
 	free(c);
 }
 
@@ -245,223 +242,7 @@ int wb_batch_end(struct wb_batch *b, int64_t due)
 	return r;
 }
 
-// --- the audit
-
-struct drain {
-	struct writeback *w;
-	struct wb_batch *batch;
-	int64_t seq;
-	size_t n;
-	bool failed;
-};
-
-// Its row need not be read: a large case is touched by many records.
-static struct wb_case *case_touch(struct drain *d, struct wb_hive *h, const char *ref)
-{
-	struct list_state state;
-	struct wb_case *c = wb_case_get(h, ref, h->conf->writeback.delay_ms);
-	int r = c ? 0 : -ENOMEM;
-
-	if (c && !c->marked) {
-		r = ledger_told_touch(d->w->ledger, h->source, ref);
-		if (r == -ENOENT)
-			r = wb_batch_state(d->batch, h, ref) ? 0 : -ENOMEM;
-	}
-	if (r < 0) {
-		d->failed = true;
-		return NULL;
-	}
-	c->marked = c->touched = true;
-	if (c->seq == 0)
-		c->seq = d->seq;
-	ledger_state(d->w->ledger, &state);
-	c->revision = state.revision;
-	return c;
-}
-
-// "indicator source reference" of a claim's record, where it is a case of ours. ref: without the
-// observable.
-static struct wb_hive *object_read(
-	struct writeback *w,
-	const char *object,
-	char ref[WB_REF_MAX],
-	char key[64 + INDICATOR_TEXT_MAX]
-)
-{
-	const char *source = strchr(object, ' ');
-	const char *observable = strrchr(object, '/');
-	struct wb_hive *h = NULL;
-	size_t len = 0;
-
-	if (!source || !observable)
-		return NULL;
-	source++;
-	for (size_t i = 0; i < w->n && !h; i++) {
-		len = strlen(w->hives[i].source);
-		if (wb_active(&w->hives[i]) && strncmp(source, w->hives[i].source, len) == 0
-		    && source[len] == ' ')
-			h = &w->hives[i];
-	}
-	source += len + 1;
-	if (!h || observable < source || (size_t)(observable - source) >= WB_REF_MAX)
-		return NULL;
-	memcpy(ref, source, (size_t)(observable - source));
-	ref[observable - source] = '\0';
-	snprintf(
-		key,
-		64 + INDICATOR_TEXT_MAX,
-		"%.60s %.*s",
-		observable + 1,
-		(int)strcspn(object, " "),
-		object
-	);
-	return h;
-}
-
-// After a merge the claim is another case's: that one is told, and the old one, which is gone, no
-// withdrawal. The comment on attempts goes along.
-static void
-claim_moved(struct drain *d, struct wb_hive *h, json_t *old, const char *key, const char *to)
-{
-	const char *slash = strrchr(to, '/');
-	char ref[WB_REF_MAX], observable[HIVE_ID_MAX];
-	json_t *state;
-
-	if (!slash || (size_t)(slash - to) >= sizeof(ref))
-		return;
-	memcpy(ref, to, (size_t)(slash - to));
-	ref[slash - to] = '\0';
-	case_touch(d, h, ref);
-	state = wb_batch_state(d->batch, h, ref);
-	snprintf(observable, sizeof(observable), "%.*s", (int)strcspn(key, " "), key);
-	json_object_del(wb_member(old, "live"), key);
-	json_object_del(wb_member(old, "tags"), observable);
-	if (!state || json_object_get(state, "attempts"))
-		return;
-	json_object_set(state, "attempts", json_object_get(old, "attempts"));
-	json_object_del(old, "attempts");
-}
-
-// Why it ended, or is held. Kept in memory: after a restart the text is shorter.
-static void cause_keep(struct wb_case *c, const char *key, const json_t *detail)
-{
-	json_t *cause = json_object_get(detail, "cause");
-
-	if (!cause)
-		cause = json_object_get(detail, "why");
-	if (!json_is_string(cause))
-		return;
-	if (!c->causes)
-		c->causes = json_object();
-	if (json_object_size(c->causes) < CAUSES_MAX)
-		json_object_set(c->causes, key, cause);
-}
-
-static void claim_record(struct drain *d, const struct audit_record *record)
-{
-	char ref[WB_REF_MAX], key[64 + INDICATOR_TEXT_MAX];
-	struct wb_hive *h = object_read(d->w, record->object, ref, key);
-	bool ends = strcmp(record->action, "claim.end") == 0
-		|| strcmp(record->action, "claim.expire") == 0;
-	bool moves = strcmp(record->action, "claim.move") == 0;
-	struct wb_case *c = h ? case_touch(d, h, ref) : NULL;
-	json_t *state, *detail;
-
-	if (!c)
-		return;
-	// It was in force before anything was written to this case: its end is told all the same.
-	if (ends && wb_batch_new(d->batch, h, ref))
-		json_object_set_new(
-			wb_member(wb_batch_state(d->batch, h, ref), "live"), key, json_object()
-		);
-	detail = json_loads(record->detail, 0, NULL);
-	cause_keep(c, key, detail);
-	state = moves ? wb_batch_state(d->batch, h, ref) : NULL;
-	if (state)
-		claim_moved(d, h, state, key, wb_text(detail, "to"));
-	json_decref(detail);
-}
-
-static bool claim_touch(void *ctx, const struct claim *claim)
-{
-	struct drain *d = ctx;
-	struct wb_hive *h = wb_hive_of(d->w, claim->source, strlen(claim->source));
-	const char *slash = strrchr(claim->ref, '/');
-	char ref[WB_REF_MAX];
-
-	if (!h || !slash || (size_t)(slash - claim->ref) >= sizeof(ref))
-		return true;
-	memcpy(ref, claim->ref, (size_t)(slash - claim->ref));
-	ref[slash - claim->ref] = '\0';
-	case_touch(d, h, ref);
-	return true;
-}
-
-static void allow_record(struct drain *d, const struct audit_record *record)
-{
-	struct indicator n;
-	struct indicator_error error;
-
-	if (indicator_parse(record->object, strlen(record->object), &n, &error) == 0)
-		ledger_claims_of(d->w->ledger, &n, true, claim_touch, d);
-}
-
-// {"ref": "<organisation>/<case id>"} in its detail: the object names what people call the case.
-static void refusal_record(struct drain *d, const struct audit_record *record)
-{
-	struct wb_hive *h = wb_hive_of(d->w, record->actor, strlen(record->actor));
-	json_t *detail = json_loads(record->detail, 0, NULL);
-	const char *ref = json_string_value(json_object_get(detail, "ref"));
-
-	if (h && ref)
-		case_touch(d, h, ref);
-	json_decref(detail);
-}
-
-static bool record_take(void *ctx, const struct audit_record *record)
-{
-	struct drain *d = ctx;
-
-	d->seq = record->seq;
-	d->n++;
-	if (strncmp(record->action, "claim.", 6) == 0)
-		claim_record(d, record);
-	else if (strcmp(record->action, "case.refuse") == 0)
-		refusal_record(d, record);
-	else if (strcmp(record->action, "allow") == 0 || strncmp(record->action, "allow.", 6) == 0)
-		allow_record(d, record);
-	return !d->failed;
-}
-
-// Cursor and rows are one transaction: a crash loses neither.
-bool wb_drain(struct writeback *w)
-{
-	struct drain d = {.w = w, .seq = w->cursor};
-	int r;
-
-	d.batch = wb_batch_begin(w);
-	if (!d.batch)
-		return false;
-	r = ledger_audit_after(w->ledger, w->cursor, DRAIN_RECORDS, record_take, &d);
-	if (d.failed)
-		r = -ENOMEM;
-	if (wb_batch_end(d.batch, 0) < 0 || r < 0) {
-		if (!w->drain_failed)
-			log_warning("write-back: the ledger cannot be read or written: it waits");
-		w->drain_failed = true;
-		event_add(w->drain, &one_second);
-		return false;
-	}
-	w->drain_failed = false;
-	if (d.n == 0)
-		return true;
-	w->cursor = d.seq;
-	ledger_cursor_set(w->ledger, CURSOR, (struct revision){1, (uint64_t)d.seq});
-	if (d.n < DRAIN_RECORDS)
-		return true;
-	event_active(w->drain, EV_TIMEOUT, 0);
-	return false;
-}
+// --- when the audit grows
 
 static void drain_cb(evutil_socket_t fd, short what, void *ctx)
 {
@@ -502,7 +283,7 @@ int64_t wb_applied_at(const struct writeback *w, int64_t seq)
 
 	for (i = from; i < w->n_commits && w->commits[i % WB_RING].seq < seq; i++)
 		;
-	if (i == w->n_commits || (i == from && from > 0))
+	if (seq == 0 || i == w->n_commits || (i == from && from > 0))
 		return -1;
 	needed = w->commits[i % WB_RING].revision;
 	from = w->n_applied > WB_RING ? w->n_applied - WB_RING : 0;
@@ -612,7 +393,7 @@ static void second_cb(evutil_socket_t fd, short what, void *ctx)
 static bool is_wanted(const struct conf_writeback *conf)
 {
 	return conf->enforced || conf->attempts || conf->tags || conf->refused || conf->expiry
-		|| conf->withdrawn;
+		|| conf->withdrawn || conf->immunity;
 }
 
 static int client_make(struct wb_hive *h, struct protect *protect, char message[256])
@@ -692,19 +473,17 @@ static void hive_fini(struct wb_hive *h)
 }
 
 // From now on: what was before the first start is not told case by case.
-static int cursor_load(struct writeback *w)
+static int cursor_begin(struct writeback *w)
 {
 	struct revision at;
+	int64_t head;
 	char hash[65];
-	int r = ledger_cursor_get(w->ledger, CURSOR, &at);
+	int r = ledger_cursor_get(w->ledger, WB_CURSOR, &at);
 
-	if (r < 0)
+	if (r < 0 || at.epoch > 0)
 		return r;
-	w->cursor = (int64_t)at.number;
-	if (at.epoch > 0)
-		return 0;
-	ledger_audit_head(w->ledger, &w->cursor, hash);
-	return ledger_cursor_set(w->ledger, CURSOR, (struct revision){1, (uint64_t)w->cursor});
+	ledger_audit_head(w->ledger, &head, hash);
+	return ledger_cursor_set(w->ledger, WB_CURSOR, (struct revision){1, (uint64_t)head});
 }
 
 static int events_init(struct writeback *w)
@@ -743,7 +522,7 @@ int writeback_create(
 	for (size_t i = 0; i < 4; i++)
 		snprintf(w->marker_id + 2 * i, 3, "%02x", state.ledger_id[i]);
 	w->hives = calloc(conf->n_thehive + 1, sizeof(*w->hives));
-	r = w->hives ? cursor_load(w) : -ENOMEM;
+	r = w->hives ? cursor_begin(w) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < conf->n_thehive; i++) {
 		struct wb_hive *h = &w->hives[w->n++];
 
@@ -753,6 +532,7 @@ int writeback_create(
 		TAILQ_INIT(&h->later);
 		TAILQ_INIT(&h->waiting);
 		snprintf(h->source, sizeof(h->source), "thehive:%.60s", h->conf->name);
+		thehive_organisation_print(h->conf, h->organisation);
 		if (is_wanted(&h->conf->writeback))
 			r = hive_init(h, protect, ret_message);
 	}

@@ -16,8 +16,10 @@
 // TheHive down: rows wait in the ledger. One request at a time for each instance, paced. Nothing
 // else waits for it.
 //
-//   writeback.c           life, the audit's cursor, which case next
-//   writeback_case.c      one case against what it was told      writeback_text.c  its words
+//   writeback.c           life, which case next      writeback_audit.c  the audit, by its cursor
+//   writeback_case.c      one case against what it was told: what it denies itself, and what people
+//                         block by hand from it    writeback_immune.c  what is immune
+//   writeback_text.c      its words
 //   writeback_send.c      requests of one case and their answers
 //   writeback_attempts.c  denials by case                       writeback_status.c
 //

@@ -134,16 +134,14 @@ struct merging {
 static bool claim_take(void *ctx, const struct claim *claim)
 {
 	struct merging *m = ctx;
-	struct wb_hive *h = wb_hive_of(m->a->owner, claim->source, strlen(claim->source));
-	const char *slash = strrchr(claim->ref, '/');
 	char ref[WB_REF_MAX];
+	const char *observable;
+	struct wb_hive *h = wb_claim_of(m->a->owner, claim->source, claim->ref, ref, &observable);
 	json_t *state;
 
-	if (!h || !h->conf->writeback.attempts || claim->state >= CLAIM_HELD || !slash
-	    || (size_t)(slash - claim->ref) >= sizeof(ref)
+	if (!h || !h->conf->writeback.attempts || claim->state >= CLAIM_HELD
 	    || !indicator_equal(&claim->indicator, m->entry))
 		return true;
-	snprintf(ref, sizeof(ref), "%.*s", (int)(slash - claim->ref), claim->ref);
 	for (unsigned i = 0; i < m->n_done && i < 4; i++)
 		if (strcmp(m->done[i], ref) == 0)
 			return true;

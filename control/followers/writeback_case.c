@@ -18,16 +18,24 @@
 #define KEY_MAX (64 + INDICATOR_TEXT_MAX)
 #define ENDS_SOON_PART 4 // a warning at the most so early: a quarter of the whole time
 
+// Whose claims: the case's own, or those of people who block by hand from it.
+struct side {
+	const char *member, *member_held; // of the row
+	bool by_hand;
+	json_t *live, *held; // as they are now: {"<observable> <indicator>": {…}}
+	json_t *indicators; // {"<indicator>": true}: live ones
+	json_t *told_now; // {"<indicator>": true}: in the news already
+};
+#define SIDES 2
+
 struct looking {
 	const struct wb_look *look;
 	json_t *state;
 	struct wb_seen *seen;
-	json_t *live, *held; // as they are now: {"<observable> <indicator>": {…}}
+	struct side sides[SIDES];
 	json_t *wanted; // {"<observable>": word}
-	json_t *indicators; // {"<indicator>": true}: live ones
 	size_t n; // claims
 	bool large;
-	json_t *told_now; // {"<indicator>": true}: in the news already
 };
 
 void wb_seen_fini(struct wb_seen *seen)
@@ -48,20 +56,25 @@ json_t *wb_member(json_t *object, const char *key)
 	return member;
 }
 
-static void news_add(struct looking *l, bool on, const char *kind, json_t *item)
+void wb_news_add(struct wb_seen *seen, bool on, const char *kind, json_t *item)
 {
-	json_t *list = json_object_get(l->seen->news, kind);
+	json_t *list = json_object_get(seen->news, kind);
 
-	l->seen->changed = true;
+	seen->changed = true;
 	if (!on) {
 		json_decref(item);
 		return;
 	}
 	if (!list) {
-		json_object_set_new(l->seen->news, kind, json_array());
-		list = json_object_get(l->seen->news, kind);
+		json_object_set_new(seen->news, kind, json_array());
+		list = json_object_get(seen->news, kind);
 	}
 	json_array_append_new(list, item);
+}
+
+static void news_add(struct looking *l, bool on, const char *kind, json_t *item)
+{
+	wb_news_add(l->seen, on, kind, item);
 }
 
 static void due_at(struct looking *l, int64_t when)
@@ -75,6 +88,16 @@ static const char *text_at(const json_t *object, const char *key)
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text ? text : "";
+}
+
+const char *wb_cause_of(const json_t *state, const char *member, const char *key)
+{
+	return text_at(json_object_get(json_object_get(state, "causes"), member), key);
+}
+
+static const char *cause_of(const struct looking *l, const char *member, const char *key)
+{
+	return wb_cause_of(l->state, member, key);
 }
 
 static const char *indicator_of_key(const char *key)
@@ -113,13 +136,22 @@ static void want(struct looking *l, const char *observable, const char *word)
 	json_object_set_new(l->wanted, observable, json_string(word));
 }
 
+struct claims_walk {
+	struct looking *l;
+	struct side *side;
+};
+
 static bool claim_take(void *ctx, const struct claim *claim)
 {
-	struct looking *l = ctx;
+	struct looking *l = ((struct claims_walk *)ctx)->l;
+	struct side *side = ((struct claims_walk *)ctx)->side;
 	const char *observable = strrchr(claim->ref, '/');
 	bool monitor = claim->action == CLAIM_MONITOR;
 	char text[INDICATOR_TEXT_MAX], key[KEY_MAX];
+	json_t *one;
 
+	if (claim->state > CLAIM_HELD)
+		return true; // ended here
 	l->large = ++l->n > WB_LARGE;
 	if (l->large)
 		return false;
@@ -127,58 +159,78 @@ static bool claim_take(void *ctx, const struct claim *claim)
 	indicator_print(&claim->indicator, text);
 	snprintf(key, sizeof(key), "%.60s %s", observable, text);
 	if (claim->state == CLAIM_HELD) {
-		json_object_set_new(l->held, key, json_true());
+		json_object_set_new(side->held, key, json_true());
 		want(l, observable, STATUS_TAG_HELD);
 		return true;
 	}
-	json_object_set_new(
-		l->live,
-		key,
-		json_pack(
-			"{s:s, s:I, s:I}",
-			"action",
-			monitor ? "monitor" : "enforce",
-			"until",
-			(json_int_t)(claim->until == UNTIL_FOREVER ? 0 : claim->until),
-			"created",
-			(json_int_t)claim->created
-		)
+	one = json_pack(
+		"{s:s, s:I, s:I}",
+		"action",
+		monitor ? "monitor" : "enforce",
+		"until",
+		(json_int_t)(claim->until == UNTIL_FOREVER ? 0 : claim->until),
+		"created",
+		(json_int_t)claim->created
 	);
-	json_object_set_new(l->indicators, text, json_true());
+	if (side->by_hand)
+		json_object_set_new(one, "by", json_string(claim->author));
 	if (claim->state == CLAIM_ORPHANED)
-		json_object_set_new(json_object_get(l->live, key), "orphaned", json_true());
+		json_object_set_new(one, "orphaned", json_true());
+	json_object_set_new(side->live, key, one);
+	json_object_set_new(side->indicators, text, json_true());
 	want(l, observable, monitor ? STATUS_TAG_MONITORED : STATUS_TAG_ENFORCED);
 	return true;
 }
 
+// The reference of blocks by hand: see thehive_ask.h.
 static int claims_look(struct looking *l)
 {
-	char prefix[WB_REF_MAX + 2];
-
+	struct claims_walk walk = {l, &l->sides[0]};
+	const char *slash = strrchr(l->look->ref, '/');
+	char prefix[WB_REF_MAX + 64];
 	int r;
 
 	snprintf(prefix, sizeof(prefix), "%s/", l->look->ref);
-	r = ledger_claims_by_ref(l->look->ledger, l->look->source, prefix, claim_take, l);
-	if (l->large) {
-		json_object_clear(l->live);
-		json_object_clear(l->held);
-		json_object_clear(l->wanted);
+	r = ledger_claims_by_ref(l->look->ledger, l->look->source, prefix, claim_take, &walk);
+	if (r == 0 && !l->large) {
+		walk.side = &l->sides[1];
+		snprintf(
+			prefix,
+			sizeof(prefix),
+			"case/%.40s/%s/",
+			l->look->source + strlen("thehive:"),
+			slash ? slash + 1 : ""
+		);
+		r = ledger_claims_by_ref(l->look->ledger, "operator", prefix, claim_take, &walk);
 	}
+	for (size_t i = 0; l->large && i < SIDES; i++) {
+		json_object_clear(l->sides[i].live);
+		json_object_clear(l->sides[i].held);
+	}
+	if (l->large)
+		json_object_clear(l->wanted);
 	return r;
 }
 
 // --- denied, withdrawn, held
 
 // True once for each indicator: several observables may name the same.
-static bool first_of(struct looking *l, const char *indicator)
+static bool first_of(struct side *side, const char *indicator)
 {
-	if (json_object_get(l->told_now, indicator))
+	if (json_object_get(side->told_now, indicator))
 		return false;
-	json_object_set_new(l->told_now, indicator, json_true());
+	json_object_set_new(side->told_now, indicator, json_true());
 	return true;
 }
 
-static void denied_add(struct looking *l, const char *key, const json_t *claim)
+// Who blocked it by hand, from the claim or from what is known of it.
+static void by_set(json_t *item, const struct side *side, const json_t *claim)
+{
+	if (side->by_hand)
+		json_object_set_new(item, "by", json_string(text_at(claim, "by")));
+}
+
+static void denied_add(struct looking *l, struct side *side, const char *key, const json_t *claim)
 {
 	const char *text = indicator_of_key(key);
 	const struct protection *protected;
@@ -186,7 +238,7 @@ static void denied_add(struct looking *l, const char *key, const json_t *claim)
 	char id[20] = "", f5[WB_F5_MAX];
 	json_t *item;
 
-	if (!first_of(l, text) || !indicator_read(text, &n))
+	if (!first_of(side, text) || !indicator_read(text, &n))
 		return;
 	snprintf(id, sizeof(id), "%016" PRIx64, indicator_id(&n));
 	item = json_pack(
@@ -200,6 +252,7 @@ static void denied_add(struct looking *l, const char *key, const json_t *claim)
 		"until",
 		json_object_get(claim, "until")
 	);
+	by_set(item, side, claim);
 	if (json_is_true(json_object_get(claim, "orphaned")))
 		json_object_set_new(item, "orphaned", json_true());
 	protected = l->look->protect ? protect_check(l->look->protect, &n, NULL) : NULL;
@@ -211,20 +264,29 @@ static void denied_add(struct looking *l, const char *key, const json_t *claim)
 		json_object_set_new(item, "f5", json_string(f5));
 		l->seen->f5_pending |= strncmp(f5, "pending", 7) == 0;
 	}
+	l->seen->own_denied |= !side->by_hand;
 	news_add(l, l->look->conf->enforced, "denied", item);
 }
 
-static void denied_look(struct looking *l, json_t *told)
+// Blocked by hand again, by another or for longer: that is told too.
+static bool denied_anew(const struct side *side, const json_t *was, const json_t *claim)
+{
+	if (!was || strcmp(text_at(was, "action"), text_at(claim, "action")) != 0)
+		return true;
+	return side->by_hand
+		&& (strcmp(text_at(was, "by"), text_at(claim, "by")) != 0
+		    || !json_equal(json_object_get(was, "until"), json_object_get(claim, "until")));
+}
+
+static void denied_look(struct looking *l, struct side *side, const json_t *told)
 {
 	const char *key;
 	json_t *claim;
 
-	json_object_foreach(l->live, key, claim)
+	json_object_foreach(side->live, key, claim)
 	{
-		const json_t *was = json_object_get(told, key);
-
-		if (!was || strcmp(text_at(was, "action"), text_at(claim, "action")) != 0)
-			denied_add(l, key, claim);
+		if (denied_anew(side, json_object_get(told, key), claim))
+			denied_add(l, side, key, claim);
 	}
 }
 
@@ -240,50 +302,48 @@ static void over_note(struct looking *l, const char *key, const json_t *was)
 	json_object_set_new(wb_member(l->state, "over"), observable, json_true());
 }
 
-static void withdrawn_look(struct looking *l, json_t *told)
+static void withdrawn_look(struct looking *l, struct side *side, json_t *told)
 {
-	const json_t *causes = l->look->causes;
 	const char *key;
 	json_t *was;
 
 	json_object_foreach(told, key, was)
 	{
-		const char *text = indicator_of_key(key), *why = text_at(causes, key);
+		const char *text = indicator_of_key(key), *why = cause_of(l, side->member, key);
 		struct indicator n;
 		struct entry entry;
+		json_t *item;
 
-		if (json_object_get(l->live, key))
+		if (json_object_get(side->live, key))
 			continue;
 		l->seen->changed = true;
-		over_note(l, key, was);
+		if (!side->by_hand)
+			over_note(l, key, was);
 		// Another observable of the case names the same.
-		if (json_object_get(l->indicators, text) || !indicator_read(text, &n)
-		    || !first_of(l, text))
+		if (json_object_get(side->indicators, text) || !indicator_read(text, &n)
+		    || !first_of(side, text))
 			continue;
-		news_add(
-			l,
-			l->look->conf->withdrawn,
-			"withdrawn",
-			json_pack(
-				"{s:s, s:s, s:b}",
-				"indicator",
-				text,
-				"why",
-				*why ? why : "its claim has ended",
-				"still",
-				ledger_entry_find(l->look->ledger, &n, &entry) == 0
-			)
+		item = json_pack(
+			"{s:s, s:s, s:b}",
+			"indicator",
+			text,
+			"why",
+			*why ? why : "its claim has ended",
+			"still",
+			ledger_entry_find(l->look->ledger, &n, &entry) == 0
 		);
+		by_set(item, side, was);
+		news_add(l, l->look->conf->withdrawn, "withdrawn", item);
 	}
 }
 
 // Before it ends by itself. What is denied only now says its end already.
-static void ending_look(struct looking *l, json_t *told)
+static void ending_look(struct looking *l, struct side *side, const json_t *told)
 {
 	const char *key;
-	json_t *claim;
+	json_t *claim, *item;
 
-	json_object_foreach(l->live, key, claim)
+	json_object_foreach(side->live, key, claim)
 	{
 		int64_t until = json_integer_value(json_object_get(claim, "until"));
 		int64_t created = json_integer_value(json_object_get(claim, "created"));
@@ -307,31 +367,45 @@ static void ending_look(struct looking *l, json_t *told)
 		json_object_set_new(claim, "warned", json_integer(until));
 		if (!was || l->look->now >= until)
 			continue;
+		item = json_pack(
+			"{s:s, s:I}", "indicator", indicator_of_key(key), "until", (json_int_t)until
+		);
+		by_set(item, side, claim);
+		news_add(l, l->look->conf->expiry, "ending", item);
+	}
+}
+
+// What is held no longer and not denied either: an operator rejected it, or it is asked for no
+// more.
+static void unheld_look(struct looking *l, const struct side *side, const json_t *told)
+{
+	const char *key;
+	const json_t *one;
+
+	json_object_foreach((json_t *)(uintptr_t)told, key, one)
+	{
+		const char *why = cause_of(l, side->member, key);
+
+		if (json_object_get(side->held, key) || json_object_get(side->live, key) || !*why)
+			continue;
 		news_add(
 			l,
-			l->look->conf->expiry,
-			"ending",
-			json_pack(
-				"{s:s, s:I}",
-				"indicator",
-				indicator_of_key(key),
-				"until",
-				(json_int_t)until
-			)
+			l->look->conf->refused,
+			"unheld",
+			json_pack("{s:s, s:s}", "indicator", indicator_of_key(key), "why", why)
 		);
 	}
 }
 
-static void held_look(struct looking *l)
+static void held_look(struct looking *l, const struct side *side)
 {
-	json_t *told = wb_member(l->state, "held");
-	const json_t *causes = l->look->causes;
+	json_t *told = wb_member(l->state, side->member_held);
 	const char *key;
 	json_t *one;
 
-	json_object_foreach(l->held, key, one)
+	json_object_foreach(side->held, key, one)
 	{
-		const char *why = text_at(causes, key);
+		const char *why = cause_of(l, side->member, key);
 
 		if (json_object_get(told, key))
 			continue;
@@ -348,9 +422,11 @@ static void held_look(struct looking *l)
 			)
 		);
 	}
-	if (!json_equal(told, l->held)) {
+	if (!l->large)
+		unheld_look(l, side, told);
+	if (!json_equal(told, side->held)) {
 		l->seen->changed = true;
-		json_object_set(l->state, "held", l->held);
+		json_object_set(l->state, side->member_held, side->held);
 	}
 }
 
@@ -410,6 +486,40 @@ static void refused_look(struct looking *l)
 	json_decref(note);
 }
 
+// --- refused by hand: see writeback_audit.c
+
+static void hand_refused_add(struct looking *l, const json_t *click)
+{
+	json_t *list = json_object_get(click, "refused"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+	{
+		json_t *item = json_deep_copy(one);
+
+		json_object_set(item, "by", json_object_get(click, "user"));
+		news_add(l, l->look->conf->refused, "not_blocked", item);
+	}
+	if (json_integer_value(json_object_get(click, "more")) > 0)
+		news_add(
+			l,
+			l->look->conf->refused,
+			"not_blocked",
+			json_pack("{s:O}", "more", json_object_get(click, "more"))
+		);
+}
+
+static void hand_refused_look(struct looking *l)
+{
+	size_t i;
+	const json_t *click;
+
+	json_array_foreach(json_object_get(l->state, "refusals"), i, click)
+		hand_refused_add(l, click);
+	if (json_object_del(l->state, "refusals") == 0)
+		l->seen->changed = true;
+}
+
 // --- allows
 
 struct allowing {
@@ -423,14 +533,15 @@ static bool case_meets(const struct looking *l, const struct indicator *allowed)
 	const char *key;
 	json_t *claim;
 
-	json_object_foreach(l->live, key, claim)
-	{
-		struct indicator n;
+	for (size_t i = 0; i < SIDES; i++)
+		json_object_foreach(l->sides[i].live, key, claim)
+		{
+			struct indicator n;
 
-		if (indicator_read(indicator_of_key(key), &n)
-		    && (indicator_covers(allowed, &n) || indicator_covers(&n, allowed)))
-			return true;
-	}
+			if (indicator_read(indicator_of_key(key), &n)
+			    && (indicator_covers(allowed, &n) || indicator_covers(&n, allowed)))
+				return true;
+		}
 	return false;
 }
 
@@ -511,6 +622,12 @@ static void tags_look(struct looking *l)
 
 // --- all of it
 
+static void live_set(struct looking *l)
+{
+	for (size_t i = 0; i < SIDES; i++)
+		json_object_set(l->state, l->sides[i].member, l->sides[i].live);
+}
+
 // A case with so many claims is told as one, without its parts. True: nothing else is to be told of
 // them.
 static bool large_look(struct looking *l)
@@ -519,55 +636,73 @@ static bool large_look(struct looking *l)
 
 	if (l->large && !was) {
 		json_object_set_new(l->state, "large", json_true());
-		json_object_del(l->state, "live");
+		for (size_t i = 0; i < SIDES; i++)
+			json_object_del(l->state, l->sides[i].member);
+		l->seen->own_denied = true;
 		news_add(l, l->look->conf->enforced, "many", json_integer(WB_LARGE));
 	}
 	if (was && !l->large) { // those that remain are known
 		json_object_del(l->state, "large");
-		json_object_set(l->state, "live", l->live);
-		news_add(
-			l,
-			l->look->conf->withdrawn,
-			"few",
-			json_integer((json_int_t)json_object_size(l->live))
-		);
+		live_set(l);
+		news_add(l, l->look->conf->withdrawn, "few", json_integer((json_int_t)l->n));
 	}
 	return l->large || was;
 }
 
-// What depends on the data plane: told when it has it.
-static int applied_look(struct looking *l)
+static void side_look(struct looking *l, struct side *side)
 {
-	json_t *told = wb_member(l->state, "live");
+	json_t *told = wb_member(l->state, side->member);
 	const char *key;
 	json_t *claim;
-	int r;
 
-	l->seen->first = json_object_size(told) == 0;
-	if (!l->look->applied) {
-		l->seen->waits = l->n + json_object_size(told) > 0;
-		return 0;
-	}
-	if (large_look(l))
-		return 0;
-	denied_look(l, told);
-	if (json_object_get(l->seen->news, "denied") && ledger_pause_until(l->look->ledger))
-		json_object_set_new(
-			l->seen->news, "paused", json_integer(ledger_pause_until(l->look->ledger))
-		);
-	withdrawn_look(l, told);
-	ending_look(l, told);
-	r = allowed_look(l);
-	if (r < 0)
-		return r;
-	json_object_foreach(l->live, key, claim)
+	denied_look(l, side, told);
+	withdrawn_look(l, side, told);
+	ending_look(l, side, told);
+	json_object_foreach(side->live, key, claim)
 	{
 		json_object_del(claim, "created");
 		if (!json_equal(claim, json_object_get(told, key)))
 			l->seen->changed = true;
 	}
-	json_object_set(l->state, "live", l->live);
+}
+
+// What depends on the data plane: told when it has it.
+static int applied_look(struct looking *l)
+{
+	size_t told = 0;
+	int r;
+
+	l->seen->first = json_object_size(wb_member(l->state, "live")) == 0;
+	for (size_t i = 0; i < SIDES; i++)
+		told += json_object_size(wb_member(l->state, l->sides[i].member));
+	if (!l->look->applied) {
+		l->seen->waits |= l->n + told > 0;
+		return 0;
+	}
+	if (large_look(l))
+		return 0;
+	for (size_t i = 0; i < SIDES; i++)
+		side_look(l, &l->sides[i]);
+	if (json_object_get(l->seen->news, "denied") && ledger_pause_until(l->look->ledger))
+		json_object_set_new(
+			l->seen->news, "paused", json_integer(ledger_pause_until(l->look->ledger))
+		);
+	r = allowed_look(l);
+	if (r < 0)
+		return r;
+	live_set(l);
 	return 0;
+}
+
+static void looking_fini(struct looking *l)
+{
+	for (size_t i = 0; i < SIDES; i++) {
+		json_decref(l->sides[i].live);
+		json_decref(l->sides[i].held);
+		json_decref(l->sides[i].indicators);
+		json_decref(l->sides[i].told_now);
+	}
+	json_decref(l->wanted);
 }
 
 int wb_case_look(const struct wb_look *look, json_t *state, struct wb_seen *ret_seen)
@@ -577,27 +712,37 @@ int wb_case_look(const struct wb_look *look, json_t *state, struct wb_seen *ret_
 		.look = look,
 		.state = state,
 		.seen = &seen,
-		.live = json_object(),
-		.held = json_object(),
+		.sides = {
+			{.member = "live", .member_held = "held"},
+			{.member = "hand", .member_held = "hand_held", .by_hand = true},
+		},
 		.wanted = json_object(),
-		.indicators = json_object(),
-		.told_now = json_object(),
 	};
-	int r = claims_look(&l);
+	int r;
 
+	for (size_t i = 0; i < SIDES; i++) {
+		l.sides[i].live = json_object();
+		l.sides[i].held = json_object();
+		l.sides[i].indicators = json_object();
+		l.sides[i].told_now = json_object();
+	}
+	r = claims_look(&l);
+	if (r == 0)
+		r = wb_immune_look(look, state, &seen);
 	if (r == 0)
 		r = applied_look(&l);
 	if (r == 0) {
-		held_look(&l);
+		for (size_t i = 0; i < SIDES; i++)
+			held_look(&l, &l.sides[i]);
+		hand_refused_look(&l);
 		refused_look(&l);
 		if (look->applied && look->conf->tags && !l.large)
 			tags_look(&l);
+		// All that ended is in the news now.
+		if (look->applied && json_object_del(state, "causes") == 0)
+			seen.changed = true;
 	}
-	json_decref(l.live);
-	json_decref(l.held);
-	json_decref(l.wanted);
-	json_decref(l.indicators);
-	json_decref(l.told_now);
+	looking_fini(&l);
 	if (r < 0)
 		wb_seen_fini(&seen);
 	else

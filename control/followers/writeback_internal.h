@@ -27,6 +27,7 @@ static const uint8_t wb_hash_key[16] = "stanch told 1";
 
 #include <sys/queue.h>
 
+#define WB_CURSOR "writeback" // the audit record that was looked at last
 #define WB_RING 1024
 #define WB_WHY_MAX 192
 
@@ -44,11 +45,11 @@ struct wb_case {
 	char ref[WB_REF_MAX];
 	int64_t ready_ms; // monotonic: not looked at before
 	int64_t first_ms; // monotonic: since when it waits
-	int64_t seq; // audit record that touched it first
+	int64_t seq; // audit record that touched it first; 0: not known
+	int64_t asked_ms; // its time, by the wall clock
 	struct revision revision; // that must be applied
 	struct wb_queue *in; // which list it is in
 	bool marked; // its row is due at once
-	json_t *causes; // {"<observable> <indicator>": why}, of what ended or is held; NULL: none
 	bool touched; // by the audit, since it was looked at
 	bool task_lost; // 4: the task was not there: it is looked for once more
 	bool single; // its observables are changed one by one
@@ -78,7 +79,8 @@ struct wb_op {
 	char word[16]; // that they get; "": none
 	enum wb_permission permission; // that the last write needs
 	const char *what; // it was, for people
-	int64_t verdict_ms; // as TheHive has it; 0: not known
+	bool verdict_read; // and what it is, as TheHive has it; 0: not known
+	int64_t verdict_ms;
 	int64_t total; // attempts that the text under way tells
 	int64_t later_ms; // a permission is missing: looked at again then; 0: it is not
 	bool busy; // a request or a commit is under way
@@ -94,6 +96,7 @@ struct wb_hive {
 	struct writeback *owner;
 	const struct conf_thehive *conf;
 	char source[80];
+	char organisation[HIVE_NAME_MAX]; // as in references
 	char *authorization, *header;
 	const char *headers[2];
 	struct http_service service;
@@ -130,7 +133,6 @@ struct writeback {
 	char marker_id[9]; // of the ledger
 	struct wb_hive *hives;
 	size_t n;
-	int64_t cursor; // audit record
 	struct event *drain, *second;
 	bool drain_failed; // told in the log
 	struct {
@@ -157,7 +159,6 @@ void wb_case_later(struct wb_hive *, struct wb_case *, int64_t delay_ms);
 int wb_state_open(struct wb_hive *, const char *ref, json_t **ret_state);
 bool wb_active(const struct wb_hive *);
 void wb_pump_soon(struct wb_hive *, int64_t delay_ms);
-bool wb_drain(struct writeback *); // true: all of the audit is seen
 // When the record took effect in the data plane; -1: not known.
 int64_t wb_applied_at(const struct writeback *, int64_t seq);
 
@@ -168,6 +169,18 @@ json_t *wb_batch_state(struct wb_batch *, struct wb_hive *, const char *ref);
 bool wb_batch_new(struct wb_batch *, struct wb_hive *, const char *ref);
 // Writes them all. `due` 0: at once; else that time where their own is later.
 int wb_batch_end(struct wb_batch *, int64_t due);
+
+// --- writeback_audit.c
+bool wb_drain(struct writeback *); // true: all of the audit is seen
+// The case that a claim belongs to: one of TheHive's, or an operator's that blocks by hand from a
+// case. NULL: none that is written to. `ret_observable` points into `ref`.
+struct wb_hive *wb_claim_of(
+	struct writeback *,
+	const char *source,
+	const char *ref,
+	char of[WB_REF_MAX],
+	const char **ret_observable
+);
 
 // --- writeback_op.c
 bool wb_four(const struct wb_hive *);

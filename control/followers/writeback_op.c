@@ -249,12 +249,23 @@ void wb_later_at(struct wb_op *op, int64_t ms)
 static bool state_empty(const json_t *state)
 {
 	static const char *const members[]
-		= {"live", "held", "refused", "allowed", "over", "tags", "attempts", "pending"};
+		= {"live",
+		   "held",
+		   "hand",
+		   "hand_held",
+		   "refused",
+		   "immune",
+		   "allowed",
+		   "over",
+		   "tags",
+		   "attempts",
+		   "pending"};
 
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		if (json_object_size(json_object_get(state, members[i])) > 0)
 			return false;
-	return !*wb_text(state, "why") && !json_object_get(state, "large");
+	return !*wb_text(state, "why") && !json_object_get(state, "large")
+		&& !json_object_get(state, "refusals");
 }
 
 void wb_finish(struct wb_hive *h)
@@ -264,7 +275,8 @@ void wb_finish(struct wb_hive *h)
 
 	// Denied again one day, it begins with a comment of its own.
 	if (!op->seen.waits && !json_object_get(op->state, "large")
-	    && json_object_size(json_object_get(op->state, "live")) == 0)
+	    && json_object_size(json_object_get(op->state, "live")) == 0
+	    && json_object_size(json_object_get(op->state, "hand")) == 0)
 		json_object_del(op->state, "attempts");
 	if (op->seen.due == TOLD_NEVER)
 		json_object_del(op->state, "due");

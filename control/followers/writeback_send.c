@@ -269,7 +269,7 @@ static void news_write(struct wb_hive *h)
 		.revision = revision,
 		.took_ms = -1,
 	};
-	int64_t applied = wb_applied_at(h->owner, h->op.of->seq), when;
+	int64_t applied = wb_applied_at(h->owner, h->op.of->seq), when, from;
 
 	if (!h->owner->view.applied(h->owner->view.ctx, &state, &when))
 		ledger_state(h->owner->ledger, &state);
@@ -280,9 +280,11 @@ static void news_write(struct wb_hive *h)
 		(unsigned long long)state.revision.epoch,
 		(unsigned long long)state.revision.number
 	);
+	context.by_hand = !h->op.seen.own_denied;
+	from = context.by_hand ? h->op.of->asked_ms : h->op.verdict_ms;
 	// Two clocks: a difference of theirs is no time.
-	if (h->op.verdict_ms > 0 && applied >= h->op.verdict_ms)
-		context.took_ms = applied - h->op.verdict_ms;
+	if (from > 0 && applied >= from)
+		context.took_ms = applied - from;
 	marker_make(h, marker);
 	pending_write(h, wb_text_news(h->op.seen.news, &context, marker), marker, NULL);
 }
@@ -294,9 +296,10 @@ static void verdict_come(void *ctx, const struct http_answer *a)
 
 	h->op.busy = false;
 	if (wb_good(a) && body) {
+		h->op.verdict_read = true;
 		h->op.verdict_ms = wb_number(body, "endDate");
 		wb_well(h);
-		news_write(h);
+		wb_look_again(h);
 	} else if (wb_missing(a)) {
 		wb_case_gone(h);
 	} else {
@@ -328,14 +331,18 @@ static void seen_act(struct wb_hive *h, json_t *after)
 		wb_tags_next(h);
 		return;
 	}
+	// Until the text is in the row too, the row is as it was: others may write it meanwhile.
+	if (news && op->seen.first && op->seen.own_denied && !op->verdict_read) {
+		json_decref(after);
+		verdict_read(h);
+		return;
+	}
 	json_decref(op->state);
 	op->state = after;
-	if (!news)
-		wb_tags_next(h);
-	else if (op->seen.first && json_array_size(json_object_get(op->seen.news, "denied")) > 0)
-		verdict_read(h);
-	else
+	if (news)
 		news_write(h);
+	else
+		wb_tags_next(h);
 }
 
 static bool applied_has(const struct wb_hive *h, struct revision needed)
@@ -359,7 +366,6 @@ void wb_look_again(struct wb_hive *h)
 		.source = h->source,
 		.ref = c->ref,
 		.conf = &h->conf->writeback,
-		.causes = c->causes,
 		.applied = applied_has(h, c->revision),
 		.now = wb_now(),
 		.f5 = h->owner->view.f5,

@@ -94,11 +94,23 @@ static void items_put(FILE *to, const json_t *items, item_put put)
 
 // --- one line each
 
+// Who blocked it by hand; nothing where the case itself denies it.
+static void by_put(FILE *to, const json_t *item)
+{
+	const char *by = text_of(item, "by");
+
+	if (!*by)
+		return;
+	fputs(", blocked by hand by ", to);
+	plain_put(to, by);
+}
+
 static void denied_put(FILE *to, const json_t *item)
 {
 	const char *f5 = text_of(item, "f5");
 
 	code_put(to, text_of(item, "indicator"));
+	by_put(to, item);
 	if (strcmp(text_of(item, "action"), "monitor") == 0)
 		fputs(", watched only (monitor)", to);
 	fputs(", entry ", to);
@@ -120,6 +132,7 @@ static void denied_put(FILE *to, const json_t *item)
 static void withdrawn_put(FILE *to, const json_t *item)
 {
 	code_put(to, text_of(item, "indicator"));
+	by_put(to, item);
 	fputs(": ", to);
 	plain_put(to, text_of(item, "why"));
 	if (json_is_true(json_object_get(item, "still")))
@@ -145,7 +158,74 @@ static void held_put(FILE *to, const json_t *item)
 static void ending_put(FILE *to, const json_t *item)
 {
 	code_put(to, text_of(item, "indicator"));
+	by_put(to, item);
 	until_put(to, item, ", denied until ");
+}
+
+static void not_blocked_put(FILE *to, const json_t *item)
+{
+	int64_t more = json_integer_value(json_object_get(item, "more"));
+
+	if (more > 0) {
+		fprintf(to, "and %" PRId64 " more", more);
+		return;
+	}
+	if (*text_of(item, "data"))
+		code_put(to, text_of(item, "data"));
+	else
+		fputs("the whole case", to);
+	if (*text_of(item, "observable")) {
+		fputs(" (observable ", to);
+		plain_put(to, text_of(item, "observable"));
+		putc(')', to);
+	}
+	fputs(", asked for by ", to);
+	plain_put(to, text_of(item, "by"));
+	fputs(": ", to);
+	plain_put(to, text_of(item, "why"));
+}
+
+static void lists_put(FILE *to, const json_t *item, const char *before, const char *none)
+{
+	const json_t *lists = json_object_get(item, "lists"), *one;
+	size_t i;
+
+	fputs(json_array_size(lists) ? before : none, to);
+	json_array_foreach((json_t *)(uintptr_t)lists, i, one)
+	{
+		if (i > 0)
+			fputs(", ", to);
+		code_put(to, json_string_value(one));
+	}
+}
+
+static void immune_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	until_put(to, item, ", until ");
+	if (*text_of(item, "by")) {
+		fputs(", by ", to);
+		plain_put(to, text_of(item, "by"));
+	}
+	lists_put(to, item, ": suspends what these lists say: ", ": no list names it now");
+	if (json_is_true(json_object_get(item, "denied")))
+		fputs(". It is denied all the same, by a case or an operator; `stanch why` names "
+		      "it",
+		      to);
+}
+
+static void immune_end_put(FILE *to, const json_t *item)
+{
+	code_put(to, text_of(item, "indicator"));
+	fputs(": ", to);
+	plain_put(to, text_of(item, "why"));
+	if (json_is_true(json_object_get(item, "denied")))
+		lists_put(
+			to,
+			item,
+			". It is denied, also by these lists: ",
+			". It is denied; `stanch why` names the reason"
+		);
 }
 
 static void allowed_put(FILE *to, const json_t *item)
@@ -178,17 +258,20 @@ static bool all_monitor(const json_t *denied)
 	return true;
 }
 
-static void took_put(FILE *to, int64_t took_ms)
+static void took_put(FILE *to, const struct wb_context *ctx)
 {
+	int64_t took_ms = ctx->took_ms;
+
 	if (took_ms < 0)
 		return;
 	if (took_ms < 60000)
-		fprintf(to, ", %.3f s after the verdict", (double)took_ms / 1000);
+		fprintf(to, ", %.3f s after ", (double)took_ms / 1000);
 	else
 		fprintf(to,
-			", %" PRId64 " min %" PRId64 " s after the verdict",
+			", %" PRId64 " min %" PRId64 " s after ",
 			took_ms / 60000,
 			took_ms / 1000 % 60);
+	fputs(ctx->by_hand ? "it was asked for" : "the verdict", to);
 }
 
 static void denied_section(FILE *to, const json_t *news, const struct wb_context *ctx)
@@ -210,7 +293,7 @@ static void denied_section(FILE *to, const json_t *news, const struct wb_context
 	fputs("In effect on gateway ", to);
 	code_put(to, ctx->gateway);
 	fprintf(to, ", revision %s", ctx->revision);
-	took_put(to, ctx->took_ms);
+	took_put(to, ctx);
 	if (paused) {
 		fputs(". The gateway is paused until ", to);
 		time_put(to, paused);
@@ -268,9 +351,13 @@ char *wb_text_news(const json_t *news, const struct wb_context *ctx, const char 
 		{"held",
 		 "held, and not denied until an operator approves (`stanch held`)",
 		 held_put},
+		{"unheld", "held no longer, and not denied", held_put},
+		{"not_blocked", "not blocked by hand", not_blocked_put},
 		{"allowed", "allowed by an operator, above this case", allowed_put},
 		{"denied_again", "the allow has ended, denied again", indicator_put},
 		{"ending", "ends soon, unless the response action is renewed", ending_put},
+		{"immune", "a false positive, immune against lists", immune_put},
+		{"immune_end", "immune against lists no longer", immune_end_put},
 	};
 	char *text = NULL;
 	size_t len = 0;

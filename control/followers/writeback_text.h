@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct wb_context {
 	const char *gateway;
 	const char *revision; // "1.42"
 	int64_t took_ms; // from the verdict to the first enforcement; -1: not known
+	bool by_hand; // no verdict: from when somebody asked for it
 };
 
 // "[//]: # (stanch <id>)": a link definition that nobody refers to, which renderers do not show.
@@ -28,12 +30,17 @@ void wb_marker_print(char marker[WB_MARKER_MAX], const char *ledger, uint64_t no
 
 // `news`, each member optional:
 //   denied    [{"indicator", "id", "action", "until", "orphaned"?,
-//              "protected"?, "f5"?}]                paused  until when: nothing is denied now
+//              "protected"?, "f5"?, "by"?}]                paused  until when: nothing is denied
+//              now
 //   many      [n]: more than so many are denied           few  [n]: only so many still are
-//   withdrawn [{"indicator", "why", "still": bool}]     still: denied by others
+//   withdrawn [{"indicator", "why", "still": bool, "by"?}]   still: denied by others; by: whose
+//             block by hand it is, also in `denied` and `ending`
 //   refused   [{"observable", "data", "why"}]           why  the case as a whole: text
-//   held      [{"indicator", "why"}]
-//   ending    [{"indicator", "until"}]
+//   held      [{"indicator", "why"}]                    unheld  the same: not in force either
+//   not_blocked [{"observable", "data", "by", "why"}, or {"more": n}]    refused by hand
+//   ending    [{"indicator", "until", "by"?}]
+//   immune    [{"indicator", "until", "by", "lists": [name], "denied": bool}]
+//   immune_end [{"indicator", "why", "lists": [name], "denied": bool}]
 //   allowed   [{"indicator", "until", "author", "reason"}]      denied_again ["indicator"]
 char *wb_text_news(const json_t *news, const struct wb_context *, const char *marker);
 

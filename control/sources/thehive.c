@@ -510,19 +510,19 @@ static bool refusals_count(void *ctx, const char *key, json_t *value)
 	return true;
 }
 
+void thehive_organisation_print(const struct conf_thehive *conf, char name[HIVE_NAME_MAX])
+{
+	const char *organisation = conf->organisation;
+	snprintf(name, HIVE_NAME_MAX, "%s", organisation && *organisation ? organisation : "-");
+	for (char *c = name; *c; c++) // references are split at slashes
+		if (*c == '/')
+			*c = '_';
+}
+
 static void names_make(struct thehive *hive)
 {
 	snprintf(hive->source, sizeof(hive->source), "thehive:%s", hive->conf->name);
-	const char *organisation = hive->conf->organisation;
-	snprintf(
-		hive->organisation,
-		sizeof(hive->organisation),
-		"%s",
-		organisation && *organisation ? organisation : "-"
-	);
-	for (char *c = hive->organisation; *c; c++) // references are split at slashes
-		if (*c == '/')
-			*c = '_';
+	thehive_organisation_print(hive->conf, hive->organisation);
 }
 
 int thehive_create(

@@ -63,6 +63,9 @@ void thehive_free(struct thehive *);
 void thehive_hint(struct thehive *, const struct hive_hint *);
 void thehive_hook_bad(struct thehive *); // one came that was none: counted
 
+// The organisation as references begin with it.
+void thehive_organisation_print(const struct conf_thehive *, char name[HIVE_NAME_MAX]);
+
 const char *thehive_name(const struct thehive *); // as configured
 const char *thehive_source(const struct thehive *); // "thehive:<name>", as in claims
 

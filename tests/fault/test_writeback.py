@@ -16,7 +16,8 @@ from thehive_client import TheHive
 
 GATEWAY, KEY = "stanch@soc", "gateway-key"
 A, B, C = "203.0.113.7", "203.0.113.8", "198.51.100.9"
-OFF = "{enforced: false, attempts: false, tags: false, refused: false, expiry: false, withdrawn: false}"
+OFF = "{enforced: false, attempts: false, tags: false, refused: false, expiry: false, withdrawn: false, " \
+    "immunity: false}"
 QUICK = "{delay_ms: 300, max_per_second: 200, attempts_s: 1"
 PAUSE = threading.Event()  # never set
 
@@ -36,7 +37,7 @@ def both(test):
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root for network namespaces")
-class WriteBack(unittest.TestCase):
+class Case(unittest.TestCase):
     """One lab with a data plane; each test has a TheHive and a ledger of its own."""
 
     @classmethod
@@ -56,12 +57,13 @@ class WriteBack(unittest.TestCase):
         self.control = self.lab.start_control()
         lab.wait_for(lambda: self.source().get("reconciled"), "a first listing", 20)
 
-    def configure(self, writeback="}", **more):
+    def configure(self, writeback="}", extra="", **more):
         writeback = writeback if writeback.startswith("{") else QUICK + writeback
         hive = {"url": self.hive.url, "key": KEY, "hook": "hook-word",
                 "more": {"index_delay_ms": 200, "max_per_second": 200, "writeback": writeback} | more}
         f5 = self.f5 and {"url": self.f5.url, "token": "word", "more": {"min_interval_ms": 50, "reconcile_s": 1}}
-        self.lab.configure(self.lab.control_section(hive=hive, f5=f5, listen=f"127.0.0.1:{self.port}"))
+        self.lab.configure(self.lab.control_section(hive=hive, f5=f5, listen=f"127.0.0.1:{self.port}",
+                                                    extra=extra))
 
     def finish(self):
         self.lab.end(self.control)
@@ -118,6 +120,13 @@ class WriteBack(unittest.TestCase):
         return [r for r in self.hive.requests() if r["user"] == GATEWAY and
                 (r["method"] in ("PATCH", "DELETE") or r["method"] == "POST" and "query" not in r["path"])]
 
+    def knock(self, address, n=1):
+        """Datagrams from inside to port 9000, which the data plane stops."""
+        for _ in range(n):
+            self.assertFalse(self.lab.arrives(address, 0.05))
+
+
+class WriteBack(Case):
     # --- what is told
 
     @both
@@ -189,11 +198,6 @@ class WriteBack(unittest.TestCase):
         lab.wait_for(lambda: self.source()["refused"], "a refusal")
         self.settled()
         self.assertEqual(len(self.hive.told(case)), 3, self.hive.told(case))
-
-    def knock(self, address, n=1):
-        """Datagrams from inside to port 9000, which the data plane stops."""
-        for _ in range(n):
-            self.assertFalse(self.lab.arrives(address, 0.05))
 
     def attempts(self, case):
         return [m for m in self.hive.told(case) if "attempts to reach" in m]

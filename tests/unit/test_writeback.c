@@ -16,7 +16,7 @@
 
 static struct fixture f;
 static struct conf_writeback conf;
-static json_t *told, *causes; // the row; what the audit says
+static json_t *told; // the row
 static bool applied, mirror_pending;
 static int64_t ahead; // of the wall clock
 static struct wb_seen seen;
@@ -33,10 +33,10 @@ static int setup(void **state)
 		.refused = true,
 		.expiry = true,
 		.withdrawn = true,
+		.immunity = true,
 		.expiry_s = 86400,
 	};
 	told = json_object();
-	causes = json_object();
 	applied = true;
 	mirror_pending = false;
 	ahead = 0;
@@ -48,7 +48,6 @@ static int teardown(void **state)
 	(void)state;
 	wb_seen_fini(&seen);
 	json_decref(told);
-	json_decref(causes);
 	fixture_fini(&f);
 	return 0;
 }
@@ -70,7 +69,6 @@ static char *look(void)
 		.source = SOURCE,
 		.ref = "soc/~1",
 		.conf = &conf,
-		.causes = causes,
 		.applied = applied,
 		.now = in_seconds(&f, 0) + ahead,
 		.f5 = f5_state,
@@ -109,6 +107,12 @@ static void deny(const char *observable, const char *indicator)
 
 	snprintf(ref, sizeof(ref), "soc/~1/%s", observable);
 	assert_int_equal(put(&f, SOURCE, ref, indicator, CLAIM_ENFORCE, UNTIL_FOREVER), SUBMIT_OK);
+}
+
+// What the audit says.
+static void cause(const char *member, const char *key, const char *why)
+{
+	json_object_set_new(wb_member(wb_member(told, "causes"), member), key, json_string(why));
 }
 
 static const char *tag(const char *observable)
@@ -176,7 +180,7 @@ static void test_withdrawn(void **state)
 	operator_blocks(&f, "203.0.113.7");
 	op(&f, SUBMIT_END, SOURCE, "soc/~1/~10", "203.0.113.7");
 	op(&f, SUBMIT_END, SOURCE, "soc/~1/~11", "203.0.113.8"); // ~12 still says so
-	json_object_set_new(causes, "~10 203.0.113.7", json_string("the case is open"));
+	cause("live", "~10 203.0.113.7", "the case is open");
 	text = look();
 	has(text, "- `203.0.113.7`: the case is open. It is still denied");
 	lacks(text, "203.0.113.8");
@@ -260,7 +264,7 @@ static void test_held(void **state)
 	item.claim.state = CLAIM_HELD;
 	item.cause = "the URL has a path";
 	assert_int_equal(submit_one(&f, item), SUBMIT_HELD);
-	json_object_set_new(causes, "~10 evil.example", json_string(item.cause));
+	cause("live", "~10 evil.example", item.cause);
 	has(look(), "- `evil.example`: the URL has a path");
 	assert_string_equal(tag("~10"), "held");
 	assert_string_equal(look(), "");
@@ -354,6 +358,138 @@ static void test_large(void **state)
 	assert_string_equal(look(), "");
 	op(&f, SUBMIT_END, SOURCE, refs[1], "198.18.0.1");
 	has(look(), "- `198.18.0.1`: ");
+}
+
+static void block(const char *indicator, const char *author, int64_t until)
+{
+	struct submit_item item
+		= put_item("operator", "case/soc/~1/~10", indicator, CLAIM_ENFORCE, until);
+
+	item.claim.author = author;
+	assert_int_equal(submit_one(&f, item), SUBMIT_OK);
+}
+
+// What people block by hand from the case, beside what the case denies itself.
+static void test_by_hand(void **state)
+{
+	(void)state;
+	int64_t until = in_seconds(&f, 24 * 3600);
+	char *text;
+
+	put(&f, "operator", "case/soc/~12/~10", "203.0.113.1", CLAIM_ENFORCE, until); // not ours
+	put(&f, "operator", "case/other/~1/~10", "203.0.113.2", CLAIM_ENFORCE, until);
+	assert_string_equal(look(), "");
+	block("203.0.113.7", "alice", until);
+	text = look();
+	has(text, "**stanch: 1 destination of this case is denied**");
+	has(text, "- `203.0.113.7`, blocked by hand by alice, entry `");
+	has(text, "F5 XC: stored");
+	assert_false(seen.own_denied);
+	assert_string_equal(tag("~10"), "enforced");
+	assert_string_equal(look(), "");
+	assert_int_equal(seen.due, until - 6 * 3600); // a warning, a quarter of a day before
+	block("203.0.113.7", "alice", until + 60); // again, for longer
+	has(look(), "blocked by hand by alice");
+	block("203.0.113.7", "bob", until + 60);
+	has(look(), "blocked by hand by bob");
+	deny("~10", "203.0.113.7"); // and by the verdict too
+	text = look();
+	has(text, "- `203.0.113.7`, entry `");
+	assert_true(seen.own_denied);
+	op(&f, SUBMIT_END, "operator", "case/soc/~1/~10", "203.0.113.7");
+	cause("live", "~10 203.0.113.7", "another's");
+	cause("hand", "~10 203.0.113.7", "unblocked");
+	text = look();
+	has(text, "- `203.0.113.7`, blocked by hand by bob: unblocked. It is still denied");
+	lacks(text, "another's");
+	assert_null(json_object_get(told, "causes"));
+	assert_string_equal(look(), "");
+}
+
+static void test_refused_by_hand(void **state)
+{
+	(void)state;
+	char *text;
+
+	json_object_set_new(
+		told,
+		"refusals",
+		json_loads(
+			"[{\"user\": \"alice\", \"refused\": [{\"data\": \"10.0.0.1\", "
+			"\"observable\": \"~10\", \"why\": \"protected\"}], \"more\": 3}, "
+			"{\"user\": \"bob\", \"refused\": [{\"data\": \"\", "
+			"\"observable\": \"\", \"why\": \"closed\"}]}]",
+			0,
+			NULL
+		)
+	);
+	applied = false; // no data plane is needed for a refusal
+	text = look();
+	has(text, "not blocked by hand");
+	has(text, "- `10.0.0.1` (observable ~10), asked for by alice: protected");
+	has(text, "- and 3 more");
+	has(text, "- the whole case, asked for by bob: closed");
+	assert_string_equal(look(), "");
+}
+
+static void immune(int64_t seconds)
+{
+	const struct immunity immunity = {
+		.source = SOURCE,
+		.ref = "soc/~1/~10",
+		.indicator = indicator_of("203.0.113.7"),
+		.created = in_seconds(&f, 0),
+		.until = in_seconds(&f, seconds),
+		.author = "alice",
+		.reason = "a false positive",
+	};
+
+	if (seconds)
+		assert_int_equal(ledger_immunity_put(f.ledger, &immunity, SOURCE), 0);
+	else
+		assert_int_equal(
+			ledger_immunity_end(
+				f.ledger,
+				SOURCE,
+				immunity.ref,
+				&immunity.indicator,
+				SOURCE,
+				"reopened"
+			),
+			0
+		);
+	allow("198.51.100.1", 60); // and a commit
+}
+
+static void test_immunities(void **state)
+{
+	(void)state;
+	char *text;
+
+	put(&f, "list:feed", "one", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	put(&f, "list:other", "two", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	immune(3600);
+	applied = false;
+	assert_string_equal(look(), "");
+	assert_true(seen.waits);
+	applied = true;
+	text = look();
+	has(text, "a false positive, immune against lists");
+	has(text, "- `203.0.113.7`, until 20");
+	has(text, ", by alice: suspends what these lists say: `feed`, `other`");
+	lacks(text, "denied all the same");
+	assert_string_equal(look(), "");
+	immune(7200); // longer
+	has(look(), "immune against lists");
+	immune(0);
+	cause("immune", "~10 203.0.113.7", "the case is open");
+	text = look();
+	has(text, "immune against lists no longer");
+	has(text, "- `203.0.113.7`: the case is open. It is denied, also by these lists: `feed`");
+	assert_string_equal(look(), "");
+	conf.immunity = false;
+	immune(3600);
+	assert_string_equal(look(), "");
 }
 
 static void pause_until(int64_t until)
@@ -462,6 +598,9 @@ int main(void)
 		T(test_large),
 		T(test_what_is_not_quite_denied),
 		T(test_attempts),
+		T(test_by_hand),
+		T(test_refused_by_hand),
+		T(test_immunities),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
