@@ -384,6 +384,8 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 	put_bind(l, stmt, put, held);
 	if (sql_run(l, stmt) < 0)
 		return;
+	if (hold) // first: a change that counts nothing ends, and this may be the same one
+		held_count(l, held, 1);
 	if (put->found) {
 		claim_count(l, put->source, put->row.state, -1);
 		if (put->row.held_id)
@@ -391,7 +393,6 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 	}
 	claim_count(l, put->source, hold ? CLAIM_HELD : CLAIM_LIVE, 1);
 	if (hold) {
-		held_count(l, held, 1);
 		put_audit(l, put, "claim.hold", note);
 		return;
 	}

@@ -93,6 +93,25 @@ static void test_rate(void **state)
 	ledger_check(f->ledger);
 }
 
+// The only claim of a held change, put anew: its change stays.
+static void test_held_alone(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 1; i <= 6; i++)
+		case_put(f, i);
+	assert_int_equal(held_of(f).n_claims, 1);
+	assert_int_equal(
+		put(f, "thehive:soc", "soc/1/6", "198.51.100.6", CLAIM_MONITOR, UNTIL_FOREVER),
+		SUBMIT_HELD
+	);
+	assert_int_equal(held_of(f).n_claims, 1);
+	settle(f, true, held_of(f).id);
+	assert_int_equal(f->error, 0);
+	assert_int_equal(held_of(f).n_claims, 0);
+	ledger_check(f->ledger);
+}
+
 static void test_held_life(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_rate),
+		T(test_held_alone),
 		T(test_held_life),
 		T(test_held_reject),
 		T(test_held_slices),
