@@ -8,6 +8,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/log.h"
+#include "control/roles.h"
 #include "control/sources/thehive_ask.h"
 #include "control/sources/thehives.h"
 
@@ -564,7 +565,9 @@ instance_find(struct api *api, struct http_request *request, const char *name)
 	struct thehive *hive = name && *name ? thehives_find(hives, name)
 		: !thehives_at(hives, 1)     ? thehives_at(hives, 0)
 					     : NULL;
-	if (!hive)
+	if (!hive && !control_leads(api_control(api)))
+		roles_refuse(api_control(api), request);
+	else if (!hive)
 		http_answer_error(
 			request,
 			404,

@@ -4,9 +4,11 @@
 #include "control/api_f5xc.h"
 
 #include "control/api_text.h"
+#include "control/conf.h"
 #include "control/control.h"
 #include "control/followers/f5xc.h"
 #include "control/followers/f5xc_status.h"
+#include "control/roles.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +23,9 @@ static struct f5xc *mirror_of(struct api *api, struct http_request *request)
 {
 	struct f5xc *f = api_control(api)->f5xc;
 
-	if (!f)
+	if (!f && api_control(api)->conf->f5xc && !control_leads(api_control(api)))
+		roles_refuse(api_control(api), request);
+	else if (!f)
 		http_answer_error(
 			request,
 			404,

@@ -9,6 +9,7 @@
 #include "control/http_request.h"
 #include "control/http_server.h"
 #include "control/lists.h"
+#include "control/roles.h"
 #include "control/sources/redis_list.h"
 
 #include <errno.h>
@@ -102,6 +103,8 @@ static void route_read(void *ctx, struct http_request *request)
 	json_decref(body);
 	if (error == -EINVAL)
 		http_answer_error(request, 400, "list: a name is expected", NULL);
+	else if (!control_leads(api_control(ctx)))
+		roles_refuse(api_control(ctx), request);
 	else if (error == -ENOENT)
 		http_answer_error(request, 404, "no such list is configured", "see stanch lists");
 	else if (error)

@@ -18,6 +18,8 @@ struct control {
 	struct protect *protect;
 	struct resolvers *resolvers;
 	struct ledger *ledger;
+	struct fleet *fleet; // fleet/fleet.h; NULL: a gateway by itself
+	struct roles *roles; // roles.h; likewise
 	struct tokens *tokens;
 	struct http_server *server;
 	struct metrics *metrics;

@@ -35,6 +35,8 @@ struct transfer {
 	char x_total[24];
 	bool connected, retry_after;
 	bool headers_whole; // the blank line behind them has come
+	bool writes; // the fence holds for it
+	bool fenced; // it was refused for want of a lease
 	http_answer_cb done;
 	void *ctx;
 	TAILQ_ENTRY(transfer) next;
@@ -61,6 +63,21 @@ struct http_client {
 	bool calling; // inside callbacks: a free waits for their end
 	bool doomed;
 };
+
+// One for the process: what it guards is shared by all clients of it.
+static int64_t (*fence_left)(void *ctx);
+static void *fence_ctx;
+
+void http_client_fence_set(int64_t (*left)(void *ctx), void *ctx)
+{
+	fence_left = left;
+	fence_ctx = ctx;
+}
+
+static int64_t fence_ms(void)
+{
+	return fence_left ? fence_left(fence_ctx) : INT64_MAX;
+}
 
 static int64_t clock_ms(clockid_t clock)
 {
@@ -150,6 +167,10 @@ static int connected(void *ctx, char *remote, char *local, int remote_port, int 
 	(void)local_port;
 	struct transfer *transfer = ctx;
 	struct http_client *client = transfer->client;
+	if (transfer->writes && fence_ms() < HTTP_FENCE_MARGIN_MS) {
+		transfer->fenced = true; // stopped, or slept, since it was started
+		return CURL_PREREQFUNC_ABORT;
+	}
 	transfer->connected = true;
 	uint8_t addr[16] = {0};
 	uint8_t family = inet_pton(AF_INET, remote, addr) == 1 ? 4
@@ -208,13 +229,35 @@ static void method_set(struct transfer *transfer, const char *method, size_t sen
 	);
 }
 
+// TheHive's queries are POSTs that only read.
+static bool is_write(const char *method, const char *path)
+{
+	return strcmp(method, "GET") != 0
+		&& !(strcmp(method, "POST") == 0 && strncmp(path, "/api/v1/query", 13) == 0);
+}
+
 // libcurl sends a request once more by itself where a connection that it has used before ends
 // without an answer. A POST that makes something would be made twice: a new connection for it.
-// TheHive's queries are POSTs that only read.
-static void once_set(struct transfer *transfer, const char *method, const char *path)
+static void once_set(struct transfer *transfer, const char *method)
 {
-	if (strcmp(method, "POST") == 0 && strncmp(path, "/api/v1/query", 13) != 0)
+	if (strcmp(method, "POST") == 0 && transfer->writes)
 		curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+}
+
+// False: it must not start. Else it ends before the lease does.
+static bool fence_pass(struct transfer *transfer)
+{
+	int64_t left = transfer->writes ? fence_ms() : INT64_MAX;
+	if (left == INT64_MAX)
+		return true;
+	if (left < HTTP_FENCE_MIN_MS) {
+		transfer->fenced = true;
+		return false;
+	}
+	left -= HTTP_FENCE_MARGIN_MS;
+	if (left < (int64_t)transfer->client->service.timeout_ms)
+		curl_easy_setopt(transfer->easy, CURLOPT_TIMEOUT_MS, (long)left);
+	return true;
 }
 
 static void transfer_set(struct transfer *transfer, const char *path)
@@ -275,6 +318,8 @@ static int error_from_curl(const struct transfer *transfer, CURLcode code)
 		return transfer->connected ? -EPROTO : -EINVAL;
 	case CURLE_OUT_OF_MEMORY:
 		return -ENOMEM;
+	case CURLE_ABORTED_BY_CALLBACK:
+		return -ECONNABORTED;
 	default: // partial, nothing, reset, not HTTP
 		return -EPROTO;
 	}
@@ -294,6 +339,7 @@ static void answer_fill(struct transfer *transfer, CURLcode code, struct http_an
 			sizeof(answer->error_text),
 			"%.159s",
 			transfer->too_big	   ? "the answer is larger than allowed"
+				: transfer->fenced ? "no lease: this gateway may not write now"
 				: code == CURLE_OK ? "the answer was cut short in its headers"
 				: transfer->error_text[0] ? transfer->error_text
 							  : curl_easy_strerror(code)
@@ -315,9 +361,11 @@ static void answer_fill(struct transfer *transfer, CURLcode code, struct http_an
 	}
 }
 
-static void counters_add(struct http_client_counters *counters, const struct http_answer *answer)
+static void
+counters_add(struct http_client_counters *counters, const struct http_answer *answer, bool fenced)
 {
 	counters->requests++;
+	counters->fenced += fenced;
 	if (answer->error)
 		counters->failures++;
 	else if (answer->status >= 100 && answer->status < 600)
@@ -330,7 +378,7 @@ static void transfer_finish(struct transfer *transfer, CURLcode code)
 {
 	struct http_answer answer;
 	answer_fill(transfer, code, &answer);
-	counters_add(&transfer->client->counters, &answer);
+	counters_add(&transfer->client->counters, &answer, transfer->fenced);
 	transfer->done(transfer->ctx, &answer);
 	transfer_free(transfer);
 }
@@ -463,9 +511,13 @@ static void queue_start(evutil_socket_t fd, short what, void *ctx)
 			evtimer_add(client->starter, &after);
 			break;
 		}
-		rate_note(client, now);
 		TAILQ_REMOVE(&client->queue, transfer, next);
 		client->n_queue--;
+		if (!fence_pass(transfer)) {
+			transfer_finish(transfer, CURLE_ABORTED_BY_CALLBACK);
+			continue;
+		}
+		rate_note(client, now);
 		if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
 			transfer_finish(transfer, CURLE_OUT_OF_MEMORY);
 			continue;
@@ -507,7 +559,8 @@ int http_client_request(
 		memcpy(transfer->sent, body, body_len);
 	transfer_set(transfer, path);
 	method_set(transfer, method, body_len);
-	once_set(transfer, method, path);
+	transfer->writes = is_write(method, path);
+	once_set(transfer, method);
 	TAILQ_INSERT_TAIL(&client->queue, transfer, next);
 	client->n_queue++;
 	if (!evtimer_pending(client->starter, NULL))

@@ -63,6 +63,16 @@ int http_client_create(
 	struct protect *,
 	struct http_client **ret_client
 );
+// In a fleet only who holds the lease may write to what the gateways share. `left` gives what is
+// left of it, in milliseconds of the monotonic clock (INT64_MAX: for ever); asked before a request
+// that writes starts, and again before its first octet is sent. Such a request fails with
+// -ECONNABORTED where less than HTTP_FENCE_MIN_MS is left, and its time limit ends
+// HTTP_FENCE_MARGIN_MS before the lease: its outcome is then unknown, as after any lost answer. Of
+// all clients; NULL: no fence. What only reads passes: GET, and TheHive's queries.
+#define HTTP_FENCE_MIN_MS 500
+#define HTTP_FENCE_MARGIN_MS 200
+void http_client_fence_set(int64_t (*left)(void *ctx), void *ctx);
+
 // Pending requests end without a callback.
 void http_client_free(struct http_client *);
 
@@ -88,6 +98,7 @@ size_t http_client_pending(const struct http_client *);
 
 struct http_client_counters {
 	uint64_t requests, failures; // failures: no answer at all
+	uint64_t fenced; // of the failures: refused or cut for want of a lease
 	uint64_t status[6]; // [1] 1xx … [5] 5xx
 	int64_t last_ok_ms; // milliseconds since the epoch; 0 never
 };

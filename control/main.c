@@ -6,6 +6,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/log.h"
+#include "control/roles.h"
 #include "control/sources/alerts.h"
 #include "control/sources/thehives.h"
 #include "control/start.h"
@@ -32,16 +33,18 @@
 
 // Started downwards, ended upwards. What comes later may use what came before.
 static const struct module modules[] = {
-	{"protections", start_protect, stop_protect, reload_protect},
-	{"ledger", start_ledger, stop_ledger, reload_ledger},
-	{"resolvers", start_resolvers, stop_resolvers, NULL},
-	{"HTTP API", start_server, stop_server, reload_server},
-	{"metrics", start_metrics, stop_metrics, NULL},
-	{"followers", start_followers, stop_followers, reload_followers},
-	{"TheHive", start_thehives, stop_thehives, reload_thehives},
-	{"alerts", start_alerts, stop_alerts, reload_alerts},
-	{"Redis", start_redis, stop_redis, reload_redis},
-	{"API", start_api, stop_api, NULL},
+	{"protections", start_protect, stop_protect, reload_protect, NULL},
+	{"ledger", start_ledger, stop_ledger, reload_ledger, NULL},
+	{"resolvers", start_resolvers, stop_resolvers, NULL, NULL},
+	{"HTTP API", start_server, stop_server, reload_server, NULL},
+	{"metrics", start_metrics, stop_metrics, NULL, NULL},
+	{"fleet", start_roles, stop_roles, reload_roles, NULL},
+	{"followers", start_followers, stop_followers, NULL, NULL},
+	{"F5 XC and write-back", start_outward, stop_outward, reload_outward, role_outward},
+	{"TheHive", start_thehives, stop_thehives, reload_thehives, role_thehives},
+	{"alerts", start_alerts, stop_alerts, reload_alerts, role_alerts},
+	{"Redis", start_redis, stop_redis, reload_redis, role_redis},
+	{"API", start_api, stop_api, NULL, NULL},
 };
 #define N_MODULES (sizeof(modules) / sizeof(modules[0]))
 
@@ -145,6 +148,17 @@ static void reload(evutil_socket_t number, short what, void *ctx)
 	sd_notify(0, "READY=1");
 }
 
+// What begins begins in the table's order, what ends in the other.
+static void role_moved(void *ctx, bool leads)
+{
+	struct daemon *daemon = ctx;
+	for (size_t i = 0; i < N_MODULES; i++) {
+		const struct module *module = &modules[leads ? i : N_MODULES - 1 - i];
+		if (module->role)
+			module->role(&daemon->control);
+	}
+}
+
 static void watchdog(evutil_socket_t fd, short what, void *ctx)
 {
 	(void)fd;
@@ -240,6 +254,7 @@ static int daemon_start(struct daemon *daemon)
 			return error;
 		}
 	}
+	roles_moved_set(control, role_moved, daemon);
 	return 0;
 }
 

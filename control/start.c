@@ -9,7 +9,6 @@
 #include "control/control.h"
 #include "control/followers/dataplane.h"
 #include "control/followers/dataplane_watch.h"
-#include "control/followers/f5xc.h"
 #include "control/followers/f5xc_status.h"
 #include "control/followers/snapshot.h"
 #include "control/followers/writeback.h"
@@ -19,6 +18,7 @@
 #include "control/metrics.h"
 #include "control/protect.h"
 #include "control/resolvers.h"
+#include "control/roles.h"
 #include "control/secret.h"
 #include "control/sources/alerts.h"
 #include "control/sources/redis_list.h"
@@ -29,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
@@ -348,7 +347,7 @@ void stop_metrics(struct control *control)
 	control->metrics = NULL;
 }
 
-// --- followers
+// --- the list on disk and the data plane
 
 static bool dataplane_ready(void *ctx, char why[128])
 {
@@ -383,73 +382,6 @@ static void dataplane_metrics(void *ctx, struct metrics_page *page)
 	metrics_add_count(page, METRIC_DP_NEARLY_FULL, dataplane_watch_nearly_full(watch), NULL);
 }
 
-// A reload may change it: found at each call.
-static void mirror_metrics(void *ctx, struct metrics_page *page)
-{
-	const struct control *control = ctx;
-
-	if (control->f5xc)
-		f5xc_metrics(control->f5xc, page);
-}
-
-// --- the write-back
-
-static bool view_applied(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms)
-{
-	const struct control *control = ctx;
-	return dataplane_applied(control->dataplane, ret_state, ret_when_ms);
-}
-
-// A reload may change the mirror: found at each call.
-static bool view_f5(void *ctx, const struct indicator *indicator, char text[WB_F5_MAX])
-{
-	const struct control *control = ctx;
-	return control->f5xc && f5xc_entry_state(control->f5xc, indicator, text);
-}
-
-static void writeback_collect(void *ctx, struct metrics_page *page)
-{
-	const struct control *control = ctx;
-	writeback_metrics(control->writeback, page);
-}
-
-static int writeback_start(struct control *control, struct writeback **ret_writeback)
-{
-	static char gateway[256];
-	const struct writeback_view view = {
-		.ctx = control,
-		.gateway = gateway,
-		.applied = view_applied,
-		.f5 = view_f5,
-	};
-	char message[256];
-	gethostname(gateway, sizeof(gateway) - 1);
-	int error = writeback_create(
-		control->base,
-		control->conf,
-		control->ledger,
-		control->protect,
-		&view,
-		ret_writeback,
-		message
-	);
-	if (error)
-		log_error("write-back: %s", message);
-	return error;
-}
-
-// What is under way is found pending by the new one.
-static void writeback_restart(struct control *control)
-{
-	struct writeback *fresh;
-	if (writeback_start(control, &fresh)) {
-		log_error("control.thehive[].writeback: not taken, it goes on as before");
-		return;
-	}
-	writeback_free(control->writeback);
-	control->writeback = fresh;
-}
-
 int start_followers(struct control *control)
 {
 	const struct conf *conf = control->conf;
@@ -475,87 +407,15 @@ int start_followers(struct control *control)
 		);
 	if (!error)
 		error = metrics_collect(control->metrics, dataplane_metrics, control->dataplane);
-	if (!error && conf->f5xc)
-		error = f5xc_create(control, &control->f5xc);
-	if (!error && conf->f5xc)
-		error = metrics_collect(control->metrics, mirror_metrics, control);
-	if (!error)
-		error = writeback_start(control, &control->writeback);
-	if (!error)
-		error = metrics_collect(control->metrics, writeback_collect, control);
 	return error;
-}
-
-// Data plane and snapshot have no keys of their own but the directories.
-void reload_followers(struct control *control, const struct conf *old)
-{
-	int error;
-
-	(void)old; // the mirror keeps what it runs with
-	writeback_restart(control);
-	if (!control->f5xc != !control->conf->f5xc) {
-		log_warning(
-			"control.f5xc: %s it needs a restart",
-			control->f5xc ? "removed, but the mirror goes on: to end" : "new: to begin"
-		);
-		return;
-	}
-	if (!control->f5xc)
-		return;
-	error = f5xc_reload(control, &control->f5xc);
-	if (error)
-		log_error(
-			"control.f5xc: not taken, the mirror goes on as before: %s",
-			strerror(-error)
-		);
 }
 
 void stop_followers(struct control *control)
 {
-	writeback_free(control->writeback);
-	control->writeback = NULL;
-	f5xc_free(control->f5xc);
-	control->f5xc = NULL;
 	snapshot_unfollow(control->snapshot);
 	control->snapshot = NULL;
 	dataplane_free(control->dataplane);
 	control->dataplane = NULL;
-}
-
-// --- lists in Redis
-
-static void redis_metrics(void *ctx, struct metrics_page *page)
-{
-	const struct control *control = ctx;
-
-	redis_lists_metrics(control->redis, control->ledger, page);
-}
-
-int start_redis(struct control *control)
-{
-	int error = redis_lists_create(control, &control->redis);
-
-	if (error)
-		log_error("lists in Redis: %s", strerror(-error));
-	else
-		error = metrics_collect(control->metrics, redis_metrics, control);
-	return error;
-}
-
-// Made anew with every key and secret: what was being read is read again.
-void reload_redis(struct control *control, const struct conf *old)
-{
-	(void)old;
-	redis_lists_free(control->redis);
-	control->redis = NULL;
-	if (redis_lists_create(control, &control->redis) < 0)
-		log_error("control.redis: not taken; lists stay in force, and are not read");
-}
-
-void stop_redis(struct control *control)
-{
-	redis_lists_free(control->redis);
-	control->redis = NULL;
 }
 
 // --- the API under /v1
@@ -620,18 +480,24 @@ static bool api_nearly_full(void *ctx)
 static json_t *api_thehives(void *ctx)
 {
 	const struct control *control = ctx;
+	if (!control_leads(control) && control->conf->n_thehive)
+		return control_leader_part(control);
 	return thehives_status(control->thehives);
 }
 
 static json_t *api_alerts(void *ctx)
 {
 	const struct control *control = ctx;
+	if (!control_leads(control) && control->conf->alerts)
+		return control_leader_part(control);
 	return alerts_status(control->alerts);
 }
 
 static json_t *api_redis(void *ctx)
 {
 	const struct control *control = ctx;
+	if (!control_leads(control) && control->conf->n_redis)
+		return control_leader_part(control);
 	return redis_lists_status(control->redis);
 }
 
@@ -647,13 +513,17 @@ static json_t *api_snapshot(void *ctx)
 static json_t *api_f5xc(void *ctx)
 {
 	const struct control *control = ctx;
-	return f5xc_status(control->f5xc);
+	return control->f5xc ? f5xc_status(control->f5xc) : control_leader_part(control);
 }
 
 static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
 {
 	const struct control *control = ctx;
 	char text[F5XC_TEXT_MAX];
+	if (!control->f5xc) {
+		control_leader_text(control, text);
+		return json_pack("{s:s, s:s}", "state", "at the leader", "why", text);
+	}
 	if (!f5xc_entry_state(control->f5xc, indicator, text))
 		return NULL;
 	return json_pack("{s:s}", "state", text);
@@ -662,6 +532,8 @@ static json_t *api_f5xc_entry(void *ctx, const struct indicator *indicator)
 static json_t *api_writeback(void *ctx)
 {
 	const struct control *control = ctx;
+	if (!control_leads(control) && control->conf->n_thehive)
+		return control_leader_part(control);
 	return writeback_status(control->writeback);
 }
 
@@ -677,6 +549,7 @@ static void denials_come(void *ctx, const struct wire_denial *denial, size_t n)
 	struct control *control = ctx;
 	api_denials_take(control->api, denial, n);
 	writeback_denials_take(control->writeback, denial, n);
+	roles_denials(control, denial, n);
 }
 
 static int api_wire(struct control *control)
@@ -706,7 +579,7 @@ static int api_wire(struct control *control)
 		error = api_part_add(api, API_FOLLOWER, "list on disk", api_snapshot, control);
 	if (!error)
 		error = api_part_add(api, API_FOLLOWER, "write-back", api_writeback, control);
-	if (!error && control->f5xc) {
+	if (!error && control->conf->f5xc) {
 		error = api_part_add(api, API_FOLLOWER, "f5xc", api_f5xc, control);
 		api_mirror_set(api, api_f5xc_entry, control);
 	}

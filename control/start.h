@@ -17,6 +17,9 @@ struct module {
 	void (*fini)(struct control *);
 	// control->conf is the new configuration, `old` the one before. NULL: nothing to take over.
 	void (*reload)(struct control *, const struct conf *old);
+	// In a fleet: this gateway leads from now on, or no longer (control_leads). NULL: all the
+	// same to it.
+	void (*role)(struct control *);
 };
 
 int start_protect(struct control *);
@@ -39,11 +42,17 @@ void stop_metrics(struct control *);
 
 int start_followers(struct control *);
 void stop_followers(struct control *);
-void reload_followers(struct control *, const struct conf *old);
+
+// start_leader.c
+int start_outward(struct control *); // the mirror to F5 XC, the write-back
+void stop_outward(struct control *);
+void reload_outward(struct control *, const struct conf *old);
+void role_outward(struct control *);
 
 int start_redis(struct control *);
 void stop_redis(struct control *);
 void reload_redis(struct control *, const struct conf *old);
+void role_redis(struct control *);
 
 int start_api(struct control *);
 void stop_api(struct control *);

@@ -267,10 +267,15 @@ static int work_begin(struct alerts *alerts)
 		return 0;
 	alerts->hive = hive_of(conf);
 	alerts->buckets = calloc(conf->alerts->n_sources + 1, sizeof(*alerts->buckets));
-	int error = alerts->buckets && alerts->hive ? service_make(alerts) : -ENOMEM;
+	int error = alerts->buckets && alerts->hive ? 0 : -ENOMEM;
+	bool leads = control_leads(alerts->control);
+	if (!error && leads)
+		error = service_make(alerts);
 	if (error)
 		return error;
 	alerts->conf = conf->alerts;
+	if (!leads) // takes them, and sends them to the leader
+		return 0;
 	metrics_client(alerts->control->metrics, "alerts", alerts->client);
 	alerts_go_soon(alerts);
 	return 0;
@@ -396,6 +401,8 @@ int start_alerts(struct control *control)
 	error = error ? error : alerts_hook_routes(alerts, control->server);
 	error = error ? error : metrics_collect(control->metrics, metrics_come, alerts);
 	error = error ? error : work_begin(alerts);
+	if (control_in_fleet(control))
+		ledger_fleet_asked_set(control->ledger, alerts_asked, alerts);
 	if (error)
 		log_error("alerts: %s", strerror(-error));
 	else if (alerts->n_queue)
@@ -405,6 +412,8 @@ int start_alerts(struct control *control)
 
 void stop_alerts(struct control *control)
 {
+	if (control_in_fleet(control))
+		ledger_fleet_asked_set(control->ledger, NULL, NULL);
 	alerts_free(control->alerts);
 	control->alerts = NULL;
 }
@@ -423,4 +432,16 @@ void reload_alerts(struct control *control, const struct conf *old)
 			strerror(-error)
 		);
 	}
+}
+
+void role_alerts(struct control *control)
+{
+	struct alerts *alerts = control->alerts;
+	alerts_hook_end(alerts);
+	if (!control_leads(control))
+		alerts_queue_ask(alerts);
+	alerts_queue_free(alerts);
+	if (control_leads(control) && alerts_queue_load(alerts) < 0)
+		log_error("alerts: what waits for TheHive cannot be read: restart stanch-control");
+	reload_alerts(control, control->conf);
 }

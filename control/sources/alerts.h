@@ -37,6 +37,7 @@ struct conf;
 int start_alerts(struct control *);
 void stop_alerts(struct control *);
 void reload_alerts(struct control *, const struct conf *old);
+void role_alerts(struct control *); // only the leader of a fleet makes them
 
 struct alerts;
 // For GET /v1/status: state, counters, what TheHive refused. A new reference; NULL: not configured.

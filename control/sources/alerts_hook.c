@@ -13,7 +13,9 @@
 
 struct alert_arrival {
 	struct alerts *alerts; // NULL: it is gone, the request is answered
-	struct http_request *request;
+	struct http_request *request; // NULL: another gateway's
+	size_t asks; // of a follower, that are not committed yet
+	int error; // of one of them
 	size_t taken, duplicates;
 	int status; // 200, or why not all were taken
 	LIST_ENTRY(alert_arrival) link;
@@ -127,6 +129,19 @@ static void arrival_answer(struct alert_arrival *arrival, int error)
 	}
 }
 
+static void arrival_end(struct alert_arrival *arrival, int error)
+{
+	struct alerts *alerts = arrival->alerts;
+	if (!error) {
+		alerts->counters.taken += arrival->taken;
+		alerts->counters.duplicates += arrival->duplicates;
+	}
+	if (arrival->request)
+		arrival_answer(arrival, error);
+	LIST_REMOVE(arrival, link);
+	free(arrival);
+}
+
 static void arrival_committed(
 	void *ctx,
 	int error,
@@ -149,13 +164,7 @@ static void arrival_committed(
 			alerts_queue_remove(alerts, arrival->rows[i], false);
 		else
 			arrival->rows[i]->committed = true;
-	if (!error) {
-		alerts->counters.taken += arrival->taken;
-		alerts->counters.duplicates += arrival->duplicates;
-	}
-	arrival_answer(arrival, error);
-	LIST_REMOVE(arrival, link);
-	free(arrival);
+	arrival_end(arrival, error);
 	alerts_go_soon(alerts);
 }
 
@@ -173,20 +182,38 @@ static bool is_known(struct alerts *alerts, const json_t *alert, const char *key
 	return same;
 }
 
-static void alerts_store(struct alerts *alerts, struct http_request *request, const json_t *list)
+// The arguments' NULL: no memory, and the request, where there is one, is answered.
+static struct alert_arrival *
+arrival_begin(struct alerts *alerts, struct http_request *request, size_t n)
 {
-	size_t n = json_array_size(list), i;
 	struct alert_arrival *arrival
 		= calloc(1, sizeof(*arrival) + n * sizeof(struct alert_row *));
 	if (!arrival) {
-		http_answer_error(request, 500, "no memory", NULL);
-		return;
+		if (request)
+			http_answer_error(request, 500, "no memory", NULL);
+		return NULL;
 	}
 	arrival->alerts = alerts;
 	arrival->request = request;
 	arrival->status = 200;
 	LIST_INSERT_HEAD(&alerts->arrivals, arrival, link);
+	return arrival;
+}
+
+static void arrival_commit(struct alert_arrival *arrival)
+{
+	// Nothing but the commit: of these, and of those that were sent a moment ago.
+	const struct submit nothing = {.actor = {.name = "alerts", .reason = ""}};
+	ledger_submit(arrival->alerts->control->ledger, &nothing, arrival_committed, arrival);
+}
+
+static void alerts_store(struct alerts *alerts, struct http_request *request, const json_t *list)
+{
+	struct alert_arrival *arrival = arrival_begin(alerts, request, json_array_size(list));
 	json_t *alert;
+	size_t i;
+	if (!arrival)
+		return;
 	json_array_foreach(list, i, alert)
 	{
 		char key[ALERT_KEY_MAX];
@@ -195,7 +222,8 @@ static void alerts_store(struct alerts *alerts, struct http_request *request, co
 			arrival->duplicates++;
 			continue;
 		}
-		if (alerts_queue_add(alerts, alert, key, &arrival->rows[arrival->n]) < 0) {
+		if (alerts_queue_full(alerts)
+		    || alerts_queue_add(alerts, alert, key, &arrival->rows[arrival->n]) < 0) {
 			alerts->counters.no_room++;
 			arrival->status = 503;
 			break;
@@ -203,9 +231,88 @@ static void alerts_store(struct alerts *alerts, struct http_request *request, co
 		arrival->n++;
 		arrival->taken++;
 	}
-	// Nothing but the commit: of these, and of those that were sent a moment ago.
-	const struct submit nothing = {.actor = {.name = "alerts", .reason = ""}};
-	ledger_submit(alerts->control->ledger, &nothing, arrival_committed, arrival);
+	arrival_commit(arrival);
+}
+
+// --- in a fleet: the leader makes them
+
+static void ask_committed(void *ctx, int error, const char *message)
+{
+	(void)message;
+	struct alert_arrival *arrival = ctx;
+	if (error)
+		arrival->error = error;
+	if (--arrival->asks > 0)
+		return;
+	if (arrival->alerts)
+		arrival_end(arrival, arrival->error);
+	else
+		free(arrival);
+}
+
+// Committed here before the answer; the ledger sends it up until the leader has it.
+static void alerts_ask(struct alerts *alerts, struct http_request *request, const json_t *list)
+{
+	struct alert_arrival *arrival = arrival_begin(alerts, request, 0);
+	json_t *alert;
+	size_t i;
+	if (!arrival)
+		return;
+	arrival->asks = 1; // this one: none of them ends it before all are asked
+	json_array_foreach(list, i, alert)
+	{
+		char key[ALERT_KEY_MAX];
+		alert_key_of(alert, key);
+		if (is_known(alerts, alert, key)) {
+			arrival->duplicates++;
+			continue;
+		}
+		json_t *ask = json_pack("{s:s, s:O}", "op", "alerts", "alert", alert);
+		arrival->taken++;
+		arrival->asks++;
+		if (ask)
+			ledger_fleet_ask(alerts->control->ledger, ask, ask_committed, arrival);
+		else
+			ask_committed(arrival, -ENOMEM, "");
+		json_decref(ask);
+	}
+	ask_committed(arrival, 0, "");
+}
+
+int alerts_asked(void *ctx, const char *gateway, const json_t *ask, char ret_message[192])
+{
+	(void)gateway;
+	struct alerts *alerts = ctx;
+	json_t *alert = json_object_get(ask, "alert");
+	const char *op = json_string_value(json_object_get(ask, "op"));
+	char key[ALERT_KEY_MAX];
+	if (!op || strcmp(op, "alerts") != 0 || !json_is_object(alert)) {
+		snprintf(ret_message, 192, "not understood");
+		return -EBADMSG;
+	}
+	if (!alerts->client) {
+		snprintf(ret_message, 192, "no alerts are configured at the leader");
+		return -ENOENT;
+	}
+	alert_key_of(alert, key);
+	if (is_known(alerts, alert, key)) {
+		alerts->counters.duplicates++;
+		return 0;
+	}
+	struct alert_arrival *arrival = arrival_begin(alerts, NULL, 1);
+	if (!arrival)
+		return -ENOMEM;
+	// The sender has its answer: max_pending is no reason to lose it.
+	int error = alerts_queue_add(alerts, alert, key, &arrival->rows[0]);
+	if (error) {
+		snprintf(ret_message, 192, "not stored: %s", strerror(-error));
+		LIST_REMOVE(arrival, link);
+		free(arrival);
+		return error;
+	}
+	arrival->n = arrival->taken = 1;
+	arrival_commit(arrival);
+	return 0;
 }
 
 // --- the route
@@ -251,8 +358,10 @@ static void hook_take(struct alerts *alerts, struct http_request *request, const
 			"more alerts than this source may send in a minute",
 			"send them later, or raise control.alerts.sources[].per_minute"
 		);
-	} else {
+	} else if (control_leads(alerts->control)) {
 		alerts_store(alerts, request, list);
+	} else {
+		alerts_ask(alerts, request, list);
 	}
 	json_decref(list);
 }
@@ -291,7 +400,8 @@ void alerts_hook_end(struct alerts *alerts)
 {
 	struct alert_arrival *arrival;
 	while ((arrival = LIST_FIRST(&alerts->arrivals))) {
-		http_answer_error(arrival->request, 503, "stopping", "send it again");
+		if (arrival->request)
+			http_answer_error(arrival->request, 503, "stopping", "send it again");
 		LIST_REMOVE(arrival, link);
 		arrival->alerts = NULL;
 	}

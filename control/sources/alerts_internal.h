@@ -18,7 +18,9 @@
 #include "control/http_client.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
+#include "control/ledger_fleet.h"
 #include "control/log.h"
+#include "control/roles.h"
 #include "control/sources/alerts.h"
 #include "control/sources/alerts_parse.h"
 #include "control/sources/thehive_judge.h"
@@ -149,7 +151,10 @@ void alert_origin_of(const json_t *alert, char ret_key[ALERT_KEY_MAX]);
 
 int alerts_queue_load(struct alerts *); // at the start
 void alerts_queue_free(struct alerts *);
-// -ENOSPC: no room among those that wait; else the ledger's -errno. The row holds after the commit.
+// Of one that leads no longer: all that waits goes to the leader, which knows most of it.
+void alerts_queue_ask(struct alerts *);
+bool alerts_queue_full(const struct alerts *);
+// -EDQUOT: no space on disk; else the ledger's -errno. The row holds after the commit.
 int alerts_queue_add(struct alerts *, json_t *alert, const char *key, struct alert_row **ret_row);
 // `note`: from the ledger too.
 void alerts_queue_remove(struct alerts *, struct alert_row *, bool note);
@@ -163,6 +168,8 @@ json_t *alerts_recall(struct alerts *, const char *kind, const char *key); // NU
 
 int alerts_hook_routes(struct alerts *, struct http_server *);
 void alerts_hook_end(struct alerts *); // answers who waits
+// ledger_fleet_asked_set: an alert that another gateway took.
+int alerts_asked(void *alerts, const char *gateway, const json_t *ask, char ret_message[192]);
 
 // --- alerts_work.c
 

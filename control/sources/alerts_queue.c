@@ -48,14 +48,31 @@ row_append(struct alerts *alerts, const json_t *alert, const char *key, uint64_t
 	return row;
 }
 
+bool alerts_queue_full(const struct alerts *alerts)
+{
+	return alerts->n_queue >= alerts->conf->max_pending
+		|| alerts->queue_bytes >= ALERTS_PENDING_BYTES;
+}
+
+void alerts_queue_ask(struct alerts *alerts)
+{
+	struct alert_row *row;
+	TAILQ_FOREACH(row, &alerts->queue, next)
+	{
+		json_t *alert = row->committed ? alerts_queue_load_row(alerts, row) : NULL;
+		json_t *ask
+			= alert ? json_pack("{s:s, s:o}", "op", "alerts", "alert", alert) : NULL;
+		if (ask)
+			ledger_fleet_ask(alerts->control->ledger, ask, NULL, NULL);
+		json_decref(ask);
+	}
+}
+
 int alerts_queue_add(
 	struct alerts *alerts, json_t *alert, const char *key, struct alert_row **ret_row
 )
 {
 	char note[32];
-	if (alerts->n_queue >= alerts->conf->max_pending
-	    || alerts->queue_bytes >= ALERTS_PENDING_BYTES)
-		return -ENOSPC;
 	struct alert_row *row = row_append(alerts, alert, key, alerts->next_number);
 	if (!row)
 		return -ENOMEM;

@@ -9,6 +9,7 @@
 #include "control/ledger.h"
 #include "control/log.h"
 #include "control/metrics.h"
+#include "control/roles.h"
 #include "control/sources/thehive.h"
 #include "control/sources/thehive_setup.h"
 
@@ -18,7 +19,8 @@
 #include <string.h>
 
 struct thehives {
-	size_t n;
+	struct control *control;
+	size_t n; // 0 on a follower
 	struct thehive **list;
 };
 
@@ -45,10 +47,12 @@ json_t *thehives_status(const struct thehives *hives)
 
 // --- webhooks
 
-// NULL: the request is answered.
-static struct thehive *
+// By the configuration: a follower's instances do not run. NULL: the request is answered.
+static const struct conf_thehive *
 instance_find(struct thehives *hives, struct http_request *request, const char *named)
 {
+	const struct conf *conf = hives->control->conf;
+	const struct conf_thehive *found = NULL;
 	char token[64];
 	bool bound = http_caller_source(http_request_caller(request), "thehive", token);
 	if (named && bound && strcmp(named, token) != 0) {
@@ -57,25 +61,26 @@ instance_find(struct thehives *hives, struct http_request *request, const char *
 		);
 		return NULL;
 	}
-	struct thehive *hive = named ? thehives_find(hives, named)
-		: bound		     ? thehives_find(hives, token)
-		: hives->n == 1	     ? hives->list[0]
-				     : NULL;
-	if (!hive)
+	const char *name = named ? named : bound ? token : NULL;
+	for (size_t i = 0; i < conf->n_thehive && !found; i++)
+		if (name ? strcmp(conf->thehive[i].name, name) == 0 : conf->n_thehive == 1)
+			found = &conf->thehive[i];
+	if (!found)
 		http_answer_error(
 			request,
 			404,
 			"no such instance of TheHive",
 			"name it behind the path: /NAME, as in control.thehive[].name"
 		);
-	return hive;
+	return found;
 }
 
 static void hook_take(struct thehives *hives, struct http_request *request, const char *named)
 {
-	struct thehive *hive = instance_find(hives, request, named);
-	if (!hive)
+	const struct conf_thehive *conf = instance_find(hives, request, named);
+	if (!conf)
 		return;
+	struct thehive *hive = thehives_find(hives, conf->name);
 	size_t len;
 	const char *text = http_request_body(request, &len), *reason = NULL;
 	json_error_t error;
@@ -86,12 +91,16 @@ static void hook_take(struct thehives *hives, struct http_request *request, cons
 	else if (hive_hook_read(body, &hint, &reason) == 0)
 		reason = NULL;
 	if (reason) {
-		thehive_hook_bad(hive);
+		if (hive)
+			thehive_hook_bad(hive);
 		http_answer_error(request, 400, reason, NULL);
 	} else {
 		// The answer first: whoever waits for it may send the event once more.
 		http_answer_json(request, 200, json_pack("{s:s}", "case", hint.case_id));
-		thehive_hint(hive, &hint);
+		if (hive)
+			thehive_hint(hive, &hint);
+		else
+			roles_hint(hives->control, conf->name, &hint);
 	}
 	json_decref(body);
 }
@@ -106,18 +115,24 @@ static void hook_named_come(void *ctx, struct http_request *request)
 	hook_take(ctx, request, http_request_rest(request));
 }
 
-static void setup_come(void *ctx, struct http_request *request)
+static void setup_take(struct thehives *hives, struct http_request *request, const char *named)
 {
-	struct thehive *hive = instance_find(ctx, request, NULL);
+	const struct conf_thehive *conf = instance_find(hives, request, named);
+	struct thehive *hive = conf ? thehives_find(hives, conf->name) : NULL;
 	if (hive)
 		thehive_setup(hive, request);
+	else if (conf)
+		roles_refuse(hives->control, request);
+}
+
+static void setup_come(void *ctx, struct http_request *request)
+{
+	setup_take(ctx, request, NULL);
 }
 
 static void setup_named_come(void *ctx, struct http_request *request)
 {
-	struct thehive *hive = instance_find(ctx, request, http_request_rest(request));
-	if (hive)
-		thehive_setup(hive, request);
+	setup_take(ctx, request, http_request_rest(request));
 }
 
 const struct http_route thehives_routes[] = {
@@ -185,29 +200,35 @@ static void hives_free(struct thehives *hives)
 	for (size_t i = 0; i < hives->n; i++)
 		thehive_free(hives->list[i]);
 	free(hives->list);
-	*hives = (struct thehives){0};
+	*hives = (struct thehives){.control = hives->control};
 }
 
 // What the ledger then shows as gone: the claims of every other source of this kind.
-static int sources_tell(struct control *control, const struct thehives *hives)
+static int sources_tell(struct control *control)
 {
-	const char **names = calloc(hives->n + 1, sizeof(*names));
-	if (!names)
-		return -ENOMEM;
-	for (size_t i = 0; i < hives->n; i++)
-		names[i] = thehive_source(hives->list[i]);
-	int error = ledger_sources_set(control->ledger, names, hives->n);
+	const struct conf *conf = control->conf;
+	const char **names = calloc(conf->n_thehive + 1, sizeof(*names));
+	char(*texts)[80] = calloc(conf->n_thehive + 1, sizeof(*texts));
+	int error = names && texts ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < conf->n_thehive; i++) {
+		snprintf(texts[i], sizeof(texts[i]), "thehive:%.60s", conf->thehive[i].name);
+		names[i] = texts[i];
+	}
+	if (!error)
+		error = ledger_sources_set(control->ledger, names, conf->n_thehive);
 	free(names);
+	free(texts);
 	return error;
 }
 
-// All that are configured, or none. What is wrong has been logged.
+// All that are configured, or none; on a follower none. What is wrong has been logged.
 static int hives_make(struct control *control, struct thehives *ret_hives)
 {
 	const struct conf *conf = control->conf;
-	struct thehives made = {.list = calloc(conf->n_thehive + 1, sizeof(*made.list))};
+	size_t n = control_leads(control) ? conf->n_thehive : 0;
+	struct thehives made = {.control = control, .list = calloc(n + 1, sizeof(*made.list))};
 	int error = made.list ? 0 : -ENOMEM;
-	for (size_t i = 0; !error && i < conf->n_thehive; i++) {
+	for (size_t i = 0; !error && i < n; i++) {
 		char message[256] = "";
 		error = thehive_create(
 			control->base,
@@ -223,7 +244,7 @@ static int hives_make(struct control *control, struct thehives *ret_hives)
 			made.n++;
 	}
 	if (!error) {
-		error = sources_tell(control, &made);
+		error = sources_tell(control);
 		if (error)
 			log_error(
 				"the ledger's sources could not be written: %s", strerror(-error)
@@ -252,6 +273,7 @@ int start_thehives(struct control *control)
 	if (!hives)
 		return -ENOMEM;
 	control->thehives = hives;
+	hives->control = control;
 	int error = hives_make(control, hives);
 	if (error)
 		return error;
@@ -276,18 +298,31 @@ void stop_thehives(struct control *control)
 
 // Each is made anew, with its key read again, and begins with a full listing, as at a start: what
 // was under way is found by it.
-void reload_thehives(struct control *control, const struct conf *old)
+static int hives_renew(struct control *control)
 {
-	(void)old;
 	struct thehives made, *hives = control->thehives;
-	if (hives_make(control, &made)) {
-		log_error("control.thehive: not taken, what runs stays");
-		return;
-	}
+	int error = hives_make(control, &made);
+	if (error)
+		return error;
 	for (size_t i = 0; i < hives->n; i++)
 		metrics_client_forget(control->metrics, thehive_client(hives->list[i], 0));
 	hives_free(hives);
 	*hives = made;
 	clients_bring(control, hives);
-	log_notice("control.thehive: %zu, all is read again", hives->n);
+	return 0;
+}
+
+void reload_thehives(struct control *control, const struct conf *old)
+{
+	(void)old;
+	if (hives_renew(control))
+		log_error("control.thehive: not taken, what runs stays");
+	else
+		log_notice("control.thehive: %zu, all is read again", control->thehives->n);
+}
+
+void role_thehives(struct control *control)
+{
+	if (hives_renew(control))
+		log_error("control.thehive: cannot be read, cases are not followed");
 }

@@ -32,6 +32,7 @@ extern const size_t thehives_n_routes; // their ctx is a struct thehives
 int start_thehives(struct control *);
 void stop_thehives(struct control *);
 void reload_thehives(struct control *, const struct conf *old);
+void role_thehives(struct control *); // only the leader of a fleet reads them
 
 // NULL at the end.
 struct thehive *thehives_at(const struct thehives *, size_t index);

@@ -363,6 +363,62 @@ static void test_slow(void **state)
 	}
 }
 
+static int64_t lease[8]; // what is left, at each time that it is asked for
+static unsigned n_lease;
+
+static int64_t lease_left(void *ctx)
+{
+	(void)ctx;
+	return lease[n_lease < 7 ? n_lease++ : 7];
+}
+
+static void lease_set(int64_t first, int64_t then)
+{
+	n_lease = 0;
+	lease[0] = first;
+	for (unsigned i = 1; i < 8; i++)
+		lease[i] = then;
+}
+
+// Without a lease nothing is written, with a short one nothing is waited for beyond it.
+static void test_fence(void **state)
+{
+	(void)state;
+	static const char *const methods[] = {"POST", "PUT", "PATCH", "DELETE"};
+	struct http_client_counters counters;
+	struct result result;
+	client_make((struct http_service){.timeout_ms = 30000});
+	http_client_fence_set(lease_left, NULL);
+	for (size_t i = 0; i < 4; i++) {
+		lease_set(HTTP_FENCE_MIN_MS - 1, 60000);
+		result = get(methods[i], "/plain", "{}");
+		assert_int_equal(result.answer.error, -ECONNABORTED);
+		assert_non_null(strstr(result.answer.error_text, "no lease"));
+	}
+	assert_int_equal(n_requests, 0);
+	// What only reads passes.
+	lease_set(0, 0);
+	assert_int_equal(get("GET", "/plain", NULL).answer.status, 200);
+	// It ended between start and first octet: as after a stop of the process.
+	lease_set(60000, HTTP_FENCE_MARGIN_MS - 1);
+	result = get("PUT", "/plain", "{}");
+	assert_int_equal(result.answer.error, -ECONNABORTED);
+	assert_int_equal(n_requests, 1);
+	http_client_counters(client, &counters);
+	assert_int_equal(counters.fenced, 5);
+
+	lease_set(HTTP_FENCE_MIN_MS, HTTP_FENCE_MIN_MS);
+	int64_t from = now_ms();
+	result = get("PUT", "/silent", "{}");
+	assert_int_equal(result.answer.error, -ETIMEDOUT);
+	assert_true(result.when - from < 20000); // the service's own limit is 30 s
+	lease_set(60000, 60000);
+	assert_int_equal(get("PUT", "/plain", "{}").answer.status, 200);
+	http_client_fence_set(NULL, NULL);
+	lease_set(0, 0);
+	assert_int_equal(get("PUT", "/plain", "{}").answer.status, 200);
+}
+
 static void test_refused(void **state)
 {
 	(void)state;
@@ -525,6 +581,7 @@ int main(void)
 		TEST(test_methods),
 		TEST(test_cut),
 		TEST(test_slow),
+		TEST(test_fence),
 		TEST(test_refused),
 		TEST(test_huge),
 		TEST(test_rate),
