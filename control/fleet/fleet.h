@@ -42,6 +42,8 @@ struct fleet_events {
 int fleet_create(struct control *, const struct fleet_events *, struct fleet **ret_fleet);
 // Gives the lead back. NULL is fine; no event is called.
 void fleet_free(struct fleet *);
+// control->conf is new: the keys are read again. -errno, logged: the former ones stay.
+int fleet_reload(struct fleet *);
 
 bool fleet_leads(const struct fleet *);
 // What is left of the lease; 0 where it does not lead, or where the leader before may still act.
