@@ -223,6 +223,20 @@ static void change_take(struct ledger *l, const struct list_change *c, struct bu
 	o->wire += RECORD_WIRE + before.indicator.name_len;
 }
 
+// What it means for the other gateways, or from which record of theirs it came.
+static void fleet_tell(struct lists *ls, const struct list_batch *b)
+{
+	const struct lists_fleet_hooks *hooks = &ls->hooks;
+	const struct list_payload *p;
+	const struct list_job *job;
+
+	if (!b->applied && ls->fleet)
+		STAILQ_FOREACH(p, &b->payloads, link)
+	hooks->made(hooks->ctx, p->octets, p->len);
+	STAILQ_FOREACH(job, &b->applies, link)
+	hooks->applied(hooks->ctx, job->ctx);
+}
+
 // Its revisions follow that of the claims in the same commit: those are written already.
 bool bulk_flush(struct ledger *l)
 {
@@ -240,7 +254,9 @@ bool bulk_flush(struct ledger *l)
 	if (l->error)
 		return false;
 	segment_close(l, b, o);
-	ledger_cursor_set(l, "lists", (struct revision){1, b->seq});
+	if (b->n > 0)
+		ledger_cursor_set(l, "lists", (struct revision){1, b->seq});
+	fleet_tell(l->lists, b);
 	log_trim(l);
 	return l->now.revision.number != number;
 }
@@ -250,6 +266,9 @@ int bulk_take(struct ledger *l, struct list_batch *b, bool *ret_behind)
 	int error;
 
 	*ret_behind = false;
+	// Who leads and who follows changed under way.
+	if (b->applied ? !l->lists->follows : l->lists->fleet && (l->lists->follows || !b->told))
+		return -ECANCELED;
 	// Whatever else is open stands first: it does not wait for bulk, nor fail with it.
 	if (l->open)
 		ledger_commit(l);

@@ -86,28 +86,34 @@ static struct loop_list *list_add(struct lists *ls, uint32_t id, const char *nam
 	return to;
 }
 
-uint32_t lists_configure(struct lists *ls, const struct list_conf *conf)
+struct loop_list *loop_list_get(struct lists *ls, const char *name)
 {
-	struct loop_list *to = NULL;
-	struct list_job *job;
+	struct loop_list *to;
 	uint32_t id = 0;
 
 	for (size_t i = 0; i < ls->n; i++) {
-		if (strcmp(ls->lists[i].status.name, conf->name) == 0)
-			to = &ls->lists[i];
+		if (strcmp(ls->lists[i].status.name, name) == 0)
+			return &ls->lists[i];
 		if (ls->lists[i].status.id > id)
 			id = ls->lists[i].status.id;
 	}
-	if (!to) {
-		pthread_mutex_lock(&ls->mutex);
-		to = list_add(ls, id + 1, conf->name);
-		pthread_mutex_unlock(&ls->mutex);
-	}
+	pthread_mutex_lock(&ls->mutex);
+	to = list_add(ls, id + 1, name);
+	pthread_mutex_unlock(&ls->mutex);
+	return to;
+}
+
+uint32_t lists_configure(struct lists *ls, const struct list_conf *conf)
+{
+	struct loop_list *to = loop_list_get(ls, conf->name);
+	struct list_job *job;
+
 	if (!to)
 		return 0;
 	job = lists_job_create(LIST_JOB_CONF, to->status.id, 0);
 	job->conf = *conf;
-	lists_job_post(ls, job, false);
+	// Before its points, which are urgent.
+	lists_job_post(ls, job, true);
 	return to->status.id;
 }
 
@@ -365,6 +371,19 @@ static void mark_done(struct loop_list *l)
 		marked(l->marked_ctx);
 }
 
+static void fleet_done(struct lists *ls, const struct list_event *e)
+{
+	int error = e->result.error;
+
+	// What is given from now on is not behind the one that failed.
+	if (error < 0 && error != -ECANCELED)
+		ls->applies_failed++;
+	if (e->counted)
+		e->counted(e->ctx, error, e->result.held_removals);
+	else if (e->done)
+		e->done(e->ctx, error, error < 0 ? strerror(-error) : "");
+}
+
 static void events_take(struct lists *ls)
 {
 	struct list_events events = STAILQ_HEAD_INITIALIZER(events);
@@ -377,7 +396,9 @@ static void events_take(struct lists *ls)
 		struct loop_list *l = loop_list_find(ls, e->result.list);
 
 		STAILQ_REMOVE_HEAD(&events, link);
-		if (l && e->kind == LIST_EVENT_RETIRED)
+		if (e->kind == LIST_EVENT_DONE)
+			fleet_done(ls, e);
+		else if (l && e->kind == LIST_EVENT_RETIRED)
 			retire_done(l, &e->result);
 		else if (l && e->kind == LIST_EVENT_MARKED)
 			mark_done(l);
@@ -400,9 +421,9 @@ static void proposal_take(struct lists *ls)
 		return;
 	r = bulk_take(ls->ledger, ls->batch, &behind);
 	l = loop_list_find(ls, ls->batch->list);
-	if (r == 0 && l)
-		l->any = true;
-	if (r == 0) {
+	if (r == 0 && ls->batch->n > 0) {
+		if (l)
+			l->any = true;
 		ls->batches++;
 		ls->changes += ls->batch->n;
 	}
@@ -448,7 +469,7 @@ static void each_second(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	if (ledger_ends_held(ls->ledger))
+	if (ls->follows || ledger_ends_held(ls->ledger))
 		return;
 	pthread_mutex_lock(&ls->mutex);
 	for (size_t i = 0; i < ls->n; i++) {
@@ -531,6 +552,10 @@ void lists_retire(
 
 		if (strcmp(l->status.name, name) != 0)
 			continue;
+		if (ls->follows) {
+			done(ctx, -EROFS, "this gateway follows: retire it where the fleet is led");
+			return;
+		}
 		if (l->retired) {
 			done(ctx, -EALREADY, "it is being retired");
 			return;

@@ -24,6 +24,22 @@ struct attr {
 	char text[]; // action, NUL, reason, NUL, reference
 };
 
+static int attr_index(struct lists *ls, struct attr *a)
+{
+	if (a->id >= ls->attrs_room) {
+		size_t room = 2 * (size_t)a->id + 64;
+		struct attr **more = realloc(ls->attrs_by_id, room * sizeof(struct attr *));
+
+		if (!more)
+			return -ENOMEM;
+		memset(more + ls->attrs_room, 0, (room - ls->attrs_room) * sizeof(struct attr *));
+		ls->attrs_by_id = more;
+		ls->attrs_room = room;
+	}
+	ls->attrs_by_id[a->id] = a;
+	return 0;
+}
+
 int batch_init(struct lists *ls)
 {
 	struct lists_db *d = &ls->work;
@@ -31,6 +47,8 @@ int batch_init(struct lists *ls)
 	int rc, r;
 
 	ls->attr_next = 1;
+	STAILQ_INIT(&ls->batch->payloads);
+	STAILQ_INIT(&ls->batch->applies);
 	r = lists_db_prepare(
 		d,
 		"INSERT INTO pages(list, first, min_until, n, data) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -65,6 +83,7 @@ int batch_init(struct lists *ls)
 		if (last) {
 			last->id = id;
 			last->saved = true;
+			r = attr_index(ls, last);
 		}
 		ls->attr_next = id + 1;
 	}
@@ -81,6 +100,10 @@ void batch_fini(struct lists *ls)
 		HASH_DEL(ls->attrs, a);
 		free(a);
 	}
+	free(ls->attrs_by_id);
+	free(ls->payload);
+	if (ls->batch)
+		batch_clear(ls->batch);
 	sqlite3_finalize(ls->page_add);
 	sqlite3_finalize(ls->page_end);
 	sqlite3_finalize(ls->list_put);
@@ -104,12 +127,31 @@ uint32_t attr_intern(struct lists *ls, uint8_t actions, const char *reason, cons
 	a = calloc(1, sizeof(*a) + (size_t)len + 1);
 	if (!a)
 		return 0; // no attribute: why knows the list alone
-	a->id = ls->attr_next++;
+	a->id = ls->attr_next;
 	a->len = (size_t)len;
 	memcpy(a->text, text, (size_t)len + 1);
+	if (attr_index(ls, a) < 0) {
+		free(a);
+		return 0;
+	}
+	ls->attr_next++;
 	HASH_ADD_KEYPTR(hh, ls->attrs, a->text, a->len, a);
 	ls->attrs_new = true;
 	return a->id;
+}
+
+void attr_text(const struct lists *ls, uint32_t id, struct payload_attr *ret_attr)
+{
+	const struct attr *a = id < ls->attrs_room ? ls->attrs_by_id[id] : NULL;
+
+	*ret_attr = (struct payload_attr){0};
+	if (!a)
+		return;
+	ret_attr->actions = (uint8_t)a->text[0];
+	ret_attr->reason = a->text + 1;
+	ret_attr->reason_len = (uint8_t)strlen(ret_attr->reason);
+	ret_attr->reference = ret_attr->reason + ret_attr->reason_len + 1;
+	ret_attr->reference_len = (uint8_t)strlen(ret_attr->reference);
 }
 
 // In a transaction of their own: an index in a page always has its row.
@@ -356,17 +398,87 @@ static void catch_up(struct lists *ls, struct worker_list *l, const struct list_
 	}
 }
 
-int batch_propose(struct lists *ls, struct worker_list *l)
+// --- what the fleet is told
+
+static int payload_keep(struct lists *ls)
+{
+	struct list_payload *p;
+	const void *octets;
+	size_t len;
+
+	octets = payload_end(ls->payload, &len);
+	p = malloc(sizeof(*p) + len);
+	if (!p)
+		return -ENOMEM;
+	p->len = len;
+	memcpy(p->octets, octets, len);
+	STAILQ_INSERT_TAIL(&ls->batch->payloads, p, link);
+	return 0;
+}
+
+static int payloads_make(struct lists *ls, const struct worker_list *l, uint8_t flags)
+{
+	struct payload_head head = {
+		.flags = flags,
+		.synced = l->synced,
+		.peak_hour = l->peak_hour,
+	};
+	struct list_batch *b = ls->batch;
+
+	if (!ls->payload)
+		ls->payload = malloc(sizeof(*ls->payload));
+	if (!ls->payload)
+		return -ENOMEM;
+	memcpy(head.name, l->name, sizeof(head.name));
+	memcpy(head.peaks, l->peaks, sizeof(head.peaks));
+	payload_clear(ls->payload, &head, PAYLOAD_CHANGES);
+	for (size_t i = 0; i < b->n; i++) {
+		const struct list_change *c = &b->changes[i];
+		struct payload_attr attr;
+
+		attr_text(ls, c->member.attr, &attr);
+		if (payload_add(ls->payload, &c->member, c->put, &attr))
+			continue;
+		if (payload_keep(ls) < 0)
+			return -ENOMEM;
+		payload_clear(ls->payload, &head, PAYLOAD_CHANGES);
+		payload_add(ls->payload, &c->member, c->put, &attr);
+	}
+	b->told = true;
+	return payload_keep(ls);
+}
+
+static void batch_reset(struct list_batch *b)
+{
+	struct list_payload *p;
+
+	b->n = 0;
+	b->applied = b->bare = b->told = false;
+	while ((p = STAILQ_FIRST(&b->payloads))) {
+		STAILQ_REMOVE_HEAD(&b->payloads, link);
+		free(p);
+	}
+}
+
+void batch_clear(struct list_batch *b)
+{
+	batch_reset(b);
+	STAILQ_INIT(&b->applies);
+}
+
+// --- proposing
+
+static int propose(struct lists *ls, struct worker_list *l, uint8_t payload_flags)
 {
 	struct list_batch *b = ls->batch;
 	uint64_t members = l->members;
 	enum proposal answer;
 	int r, error = 0;
 
-	if (b->n == 0)
+	if (b->n == 0 && !b->bare)
 		return 0;
 	b->list = l->id;
-	b->seq = ls->seq + 1;
+	b->seq = ls->seq + (b->n > 0);
 	r = batch_actions(ls, b);
 	if (r == 0)
 		r = attrs_save(ls);
@@ -374,6 +486,8 @@ int batch_propose(struct lists *ls, struct worker_list *l)
 		l->members += (b->changes[i].put && b->changes[i].member.actions != 0)
 			- (b->changes[i].own_before != 0);
 	peak_note(l, wall_seconds());
+	if (r == 0 && ls->fleet && !b->applied)
+		r = payloads_make(ls, l, payload_flags);
 	if (r == 0)
 		r = batch_write(ls, l, b);
 	answer = r == 0 ? hand_over(ls, &error) : PROPOSAL_REFUSED;
@@ -382,12 +496,29 @@ int batch_propose(struct lists *ls, struct worker_list *l)
 		if (r == 0 && !sqlite3_get_autocommit(ls->work.db))
 			lists_db_exec(&ls->work, "ROLLBACK");
 		l->members = members;
-		b->n = 0;
 		return r < 0 ? r : error;
 	}
 	if (answer == PROPOSAL_BEHIND)
 		catch_up(ls, l, b);
 	ls->seq = b->seq;
-	b->n = 0;
 	return 0;
+}
+
+int batch_propose(struct lists *ls, struct worker_list *l)
+{
+	int r = propose(ls, l, 0);
+
+	batch_reset(ls->batch);
+	return r;
+}
+
+int batch_bare(struct lists *ls, struct worker_list *l, uint8_t payload_flags)
+{
+	int r;
+
+	batch_reset(ls->batch);
+	ls->batch->bare = true;
+	r = propose(ls, l, payload_flags);
+	batch_reset(ls->batch);
+	return r;
 }

@@ -220,6 +220,9 @@ static int cursor_step(struct list_cursor *c)
 	while (r == 0) {
 		struct ledger_key last = c->reader.member.key;
 
+		// Whoever seeks on behind the end shall not load this page again and again.
+		if (!c->has_next)
+			break;
 		// Behind the last member read, not behind this page's key: others may write.
 		r = page_load(c, c->db->next, last.len ? &last : &c->first);
 		if (r == 1)
@@ -245,7 +248,7 @@ int cursor_seek(struct list_cursor *c, const struct ledger_key *key)
 {
 	bool here = c->loaded && key_compare(key, &c->first) >= 0
 		&& (!c->has_next || key_compare(key, &c->next) < 0)
-		&& (!c->on_member || key_compare(&c->reader.member.key, key) <= 0);
+		&& key_compare(&c->reader.member.key, key) < c->on_member;
 	int r = 1;
 
 	if (!here) {

@@ -10,6 +10,9 @@
 //   lists_batch.c    a batch: actions before and after, pages, the hand-over to the loop
 //   lists_run.c      the members of a reading, sorted
 //   lists_db.c, lists_page.c   the file     list_member.c   what publishers write
+//   lists_fleet.c    what other gateways say and are told (control/lists_fleet.h), the loop's side
+//   lists_apply.c    the same, the worker's         lists_export.c   checkpoints
+//   lists_payload.c  its format
 //   ledger_bulk.c    the ledger's side: revisions, change log, redo
 //
 // Two threads. `struct lists` says of each field who touches it; what both do is under `mutex`.
@@ -21,6 +24,8 @@
 #include "control/list_member.h"
 #include "control/lists.h"
 #include "control/lists_db.h"
+#include "control/lists_fleet.h"
+#include "control/lists_payload.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -41,9 +46,23 @@ struct list_change {
 	uint32_t order; // of points, in which they came
 };
 
+// What a batch tells the fleet.
+struct list_payload {
+	STAILQ_ENTRY(list_payload) link;
+	size_t len;
+	uint8_t octets[];
+};
+STAILQ_HEAD(list_payloads, list_payload);
+STAILQ_HEAD(list_jobs, list_job);
+
 struct list_batch {
-	uint64_t seq;
+	uint64_t seq; // that of the batch before where n is 0
 	uint32_t list;
+	bool applied; // the fleet says so; else this gateway's own sources
+	bool bare; // of worth without a change too
+	bool told; // payloads say it all
+	struct list_payloads payloads; // freed by the worker
+	struct list_jobs applies; // what it applies, for lists_fleet_hooks.applied
 	size_t n, n_new; // n_new: changes that may add an entry
 	struct list_change changes[LIST_BATCH_MAX]; // by key
 };
@@ -74,6 +93,13 @@ enum list_job_type {
 	LIST_JOB_MARK,
 	LIST_JOB_EXPIRE,
 	LIST_JOB_RETIRE,
+	LIST_JOB_FOLLOW, // readings under way are given up
+	LIST_JOB_APPLY,
+	LIST_JOB_IMPORT_BEGIN,
+	LIST_JOB_IMPORT,
+	LIST_JOB_IMPORT_ABORT,
+	LIST_JOB_SWEEP_COUNT,
+	LIST_JOB_SWEEP,
 };
 
 struct list_job {
@@ -85,11 +111,17 @@ struct list_job {
 	bool shrink; // APPROVE
 	uint64_t amount; // APPROVE: changes
 	int64_t at_ms; // BEGIN: monotonic
-	struct list_conf conf; // CONF
+	struct list_conf conf; // CONF; of APPLY and IMPORT its name
+	// APPLY, IMPORT, SWEEP
+	ledger_done done;
+	lists_fleet_counted counted; // SWEEP_COUNT
+	void *ctx;
+	int refused; // APPLY: the loop did, for this
+	uint64_t round; // of applies: see lists.applies_failed
 	size_t len, room, n;
-	_Alignas(8) uint8_t data[]; // FEED, POINT: texts; SHIELDS: struct indicator, n of them
+	_Alignas(8) uint8_t data[]; // FEED, POINT: texts; SHIELDS: struct indicator, n of them;
+				    // APPLY, IMPORT: a payload
 };
-STAILQ_HEAD(list_jobs, list_job);
 
 // One text in a job: this, then the member, then the value.
 struct list_item {
@@ -126,6 +158,12 @@ struct worker_list {
 	size_t n_missing;
 	int64_t missing_ms;
 	uint64_t approved[2]; // growth, shrink: changes an operator lets pass
+	// the import under way
+	uint64_t import_round; // of the last chunk
+	struct ledger_key import_last; // its last key
+	bool import_whole; // it was the list's last one
+	struct run *doomed; // members that no chunk named
+	struct run *named; // by records since
 };
 
 enum proposal {
@@ -142,8 +180,12 @@ struct list_event {
 		LIST_EVENT_READ,
 		LIST_EVENT_RETIRED,
 		LIST_EVENT_MARKED,
+		LIST_EVENT_DONE, // a job of the fleet
 	} kind;
 	struct list_result result;
+	ledger_done done;
+	lists_fleet_counted counted;
+	void *ctx;
 };
 STAILQ_HEAD(list_events, list_event);
 
@@ -172,6 +214,11 @@ struct lists {
 	list_approved approved;
 	void *approved_ctx;
 	uint64_t batches, changes;
+	struct lists_fleet_hooks hooks;
+	uint64_t applies_failed; // how often: what was given before is not applied behind it
+	// Written by the loop.
+	atomic_bool fleet; // lists_fleet_open was called
+	atomic_bool follows;
 
 	pthread_t thread;
 	bool running;
@@ -198,6 +245,12 @@ struct lists {
 	struct indicator *shields;
 	size_t n_shields;
 	struct attr *attrs; // interned; uthash
+	struct attr **attrs_by_id; // attrs_room of them
+	size_t attrs_room;
+	struct payload_writer *payload;
+	uint64_t round_failed; // applies of this round are not done
+	uint64_t import_round;
+	bool importing;
 	uint32_t attr_next;
 	bool attrs_new; // some are not in the file
 };
@@ -220,6 +273,15 @@ void lists_shields_changed(struct lists *);
 void lists_held_settled(struct lists *, const char *name, bool shrink, bool approved);
 
 struct loop_list *loop_list_find(struct lists *, uint32_t id);
+struct loop_list *loop_list_get(struct lists *, const char *name); // made where unknown; or NULL
+
+// --- lists_apply.c
+void apply_take(struct lists *, struct list_job *); // takes the job
+void import_begin(struct lists *);
+void import_abort(struct lists *);
+void import_take(struct lists *, const struct list_job *);
+void sweep_count(struct lists *, const struct list_job *);
+void sweep(struct lists *, const struct list_job *);
 
 // --- lists_held.c
 void list_held_update(struct lists *, struct loop_list *, bool shrink, uint64_t n);
@@ -231,6 +293,10 @@ struct worker_list *worker_list_find(struct lists *, uint32_t id);
 struct worker_list *worker_list_add(struct lists *, uint32_t id, const char *name);
 void worker_report(struct lists *, struct worker_list *, const struct list_result *);
 void worker_publish(struct lists *, struct worker_list *, uint64_t progress, uint64_t total);
+// A job of the fleet is done: its callback comes on the loop.
+void worker_done(struct lists *, const struct list_job *, int error, uint64_t removals);
+int worker_list_forget(struct lists *, struct worker_list *); // its row
+void changes_last(struct list_batch *); // sorted; of several changes of a member the last stands
 uint64_t key_hash(const struct ledger_key *);
 int64_t wall_seconds(void);
 int64_t monotonic_ms(void);
@@ -247,6 +313,7 @@ bool worker_member(
 void merge_run(struct lists *, struct worker_list *, bool confirmed);
 uint64_t peak_of(const struct worker_list *, int64_t now);
 void peak_note(struct worker_list *, int64_t now);
+void peak_raise(struct worker_list *, int64_t hour, uint64_t members);
 // How many members more, or fewer, one change may leave than the peak of 24 hours has.
 uint64_t brake_room(uint64_t peak);
 
@@ -255,11 +322,15 @@ int batch_init(struct lists *);
 void batch_fini(struct lists *);
 // A change, behind those that are in the batch. False: the batch is full.
 bool batch_add(struct list_batch *, const struct list_change *);
-// Gives the batch to the loop and waits. 0: it is in force; the batch is empty then.
+void batch_clear(struct list_batch *);
+// Gives the batch to the loop and waits. 0: it is in force. The batch is empty then in any case.
 int batch_propose(struct lists *, struct worker_list *);
 int batch_apply(struct lists *, const struct list_batch *); // pages only, in a transaction
 int list_save(struct lists *, const struct worker_list *);
 uint32_t attr_intern(struct lists *, uint8_t actions, const char *reason, const char *reference);
+void attr_text(const struct lists *, uint32_t id, struct payload_attr *ret_attr);
+// The same with no change at all: a list's state is saved, and the fleet told (PAYLOAD_…).
+int batch_bare(struct lists *, struct worker_list *, uint8_t payload_flags);
 
 // --- ledger_bulk.c
 // Commits a batch: 0, or -errno and nothing of it holds. ret_behind: lists.db lacks it.

@@ -49,18 +49,21 @@ uint64_t peak_of(const struct worker_list *l, int64_t now)
 	return peak;
 }
 
-void peak_note(struct worker_list *l, int64_t now)
+void peak_raise(struct worker_list *l, int64_t hour, uint64_t members)
 {
-	int64_t hour = now / 3600;
-
 	if (hour - l->peak_hour >= LIST_PEAK_HOURS) {
 		memset(l->peaks, 0, sizeof(l->peaks));
 		l->peak_hour = hour;
 	}
 	while (l->peak_hour < hour)
 		l->peaks[++l->peak_hour % LIST_PEAK_HOURS] = 0;
-	if (l->peaks[l->peak_hour % LIST_PEAK_HOURS] < l->members)
-		l->peaks[l->peak_hour % LIST_PEAK_HOURS] = l->members;
+	if (l->peaks[l->peak_hour % LIST_PEAK_HOURS] < members)
+		l->peaks[l->peak_hour % LIST_PEAK_HOURS] = members;
+}
+
+void peak_note(struct worker_list *l, int64_t now)
+{
+	peak_raise(l, now / 3600, l->members);
 }
 
 static int hash_compare(const void *a, const void *b)
@@ -321,7 +324,14 @@ void merge_run(struct lists *ls, struct worker_list *l, bool confirmed)
 		r = walk(&m);
 	}
 	if (r == 0) {
+		bool first = l->synced == 0;
+
 		l->synced = wall_seconds();
+		// From now on its growth is braked: whoever leads next has to know.
+		if (first)
+			r = batch_bare(ls, l, 0);
+	}
+	if (r == 0) {
 		memset(l->approved, 0, sizeof(l->approved));
 		missing_keep(&m);
 	} else {

@@ -120,6 +120,26 @@ void worker_report(struct lists *ls, struct worker_list *l, const struct list_re
 	event_post(ls, result, LIST_EVENT_READ);
 }
 
+void worker_done(struct lists *ls, const struct list_job *job, int error, uint64_t removals)
+{
+	struct list_event *e = calloc(1, sizeof(*e));
+
+	// XXX: without memory the fleet would wait for ever: the daemon ends instead.
+	if (!e)
+		abort();
+	e->kind = LIST_EVENT_DONE;
+	e->result.list = job->list;
+	e->result.error = error;
+	e->result.held_removals = removals;
+	e->done = job->done;
+	e->counted = job->counted;
+	e->ctx = job->ctx;
+	pthread_mutex_lock(&ls->mutex);
+	STAILQ_INSERT_TAIL(&ls->events, e, link);
+	pthread_mutex_unlock(&ls->mutex);
+	loop_tell(ls);
+}
+
 // --- texts
 
 static void sample_note(struct worker_list *l, const char *text, size_t len, const char *why)
@@ -254,8 +274,7 @@ static int change_compare(const void *a, const void *b)
 	return order ? order : x->order < y->order ? -1 : 1;
 }
 
-// Of several points on one member the last one stands.
-static void points_sort(struct list_batch *b)
+void changes_last(struct list_batch *b)
 {
 	size_t n = 0;
 
@@ -302,7 +321,7 @@ static void points_do(struct lists *ls, struct worker_list *l)
 	size_t n = 0;
 	int r;
 
-	points_sort(b);
+	changes_last(b);
 	cursor_init(&cursor, &ls->work, l->id);
 	for (size_t i = 0; i < b->n; i++)
 		if (point_judge(l, &cursor, &b->changes[i], &members))
@@ -461,11 +480,22 @@ static int retire_some(struct lists *ls, struct worker_list *l)
 	return r < 0 ? r : 1;
 }
 
+int worker_list_forget(struct lists *ls, struct worker_list *l)
+{
+	scoped_stmt stmt = NULL;
+	int r = lists_db_prepare(&ls->work, "DELETE FROM lists WHERE id=?1", &stmt);
+
+	l->synced = 0;
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, l->id);
+	return lists_db_run(&ls->work, stmt);
+}
+
 static void retire(struct lists *ls, struct worker_list *l)
 {
 	struct list_result result = {.list = l->id};
 	uint64_t members = l->members;
-	scoped_stmt stmt = NULL;
 	int r;
 
 	run_free(l->run);
@@ -473,13 +503,10 @@ static void retire(struct lists *ls, struct worker_list *l)
 	do
 		r = ls->stop ? -ECANCELED : retire_some(ls, l);
 	while (r == 1);
+	if (r == 0 && ls->fleet)
+		r = batch_bare(ls, l, PAYLOAD_RETIRED);
 	if (r == 0)
-		r = lists_db_prepare(&ls->work, "DELETE FROM lists WHERE id=?1", &stmt);
-	if (r == 0) {
-		sqlite3_bind_int64(stmt, 1, l->id);
-		r = lists_db_run(&ls->work, stmt);
-	}
-	l->synced = 0;
+		r = worker_list_forget(ls, l);
 	result.error = r;
 	result.removed = members - l->members;
 	worker_publish(ls, l, 0, 0);
@@ -488,28 +515,86 @@ static void retire(struct lists *ls, struct worker_list *l)
 
 // --- the thread
 
+static void shields_take(struct lists *ls, const struct list_job *job)
+{
+	free(ls->shields);
+	ls->n_shields = 0;
+	ls->shields = malloc(job->len + 1);
+	if (ls->shields) {
+		memcpy(ls->shields, job->data, job->len);
+		ls->n_shields = job->n;
+	}
+}
+
+static void readings_end(struct lists *ls)
+{
+	for (size_t i = 0; i < ls->n_own; i++) {
+		run_free(ls->own[i]->run);
+		ls->own[i]->run = NULL;
+	}
+}
+
+// What is of no list, or of one that it may bring. False: none of them.
+static bool job_do_first(struct lists *ls, struct list_job *job)
+{
+	struct worker_list *l;
+
+	switch (job->type) {
+	case LIST_JOB_SHIELDS:
+		shields_take(ls, job);
+		return true;
+	case LIST_JOB_CONF:
+		l = worker_list_add(ls, job->list, job->conf.name);
+		if (l)
+			l->conf = job->conf;
+		return true;
+	case LIST_JOB_FOLLOW:
+		readings_end(ls);
+		import_abort(ls);
+		return true;
+	case LIST_JOB_IMPORT_BEGIN:
+		import_begin(ls);
+		return true;
+	case LIST_JOB_IMPORT:
+		import_take(ls, job);
+		return true;
+	case LIST_JOB_IMPORT_ABORT:
+		import_abort(ls);
+		return true;
+	case LIST_JOB_SWEEP_COUNT:
+		sweep_count(ls, job);
+		return true;
+	case LIST_JOB_SWEEP:
+		sweep(ls, job);
+		return true;
+	default:
+		return false;
+	}
+}
+
+// What a gateway that leads, or has no fleet, does by itself: a follower leaves it.
+static void job_leave(struct lists *ls, const struct list_job *job)
+{
+	const struct list_result result = {.list = job->list, .error = -ECANCELED};
+
+	if (job->type == LIST_JOB_END)
+		event_post(ls, &result, LIST_EVENT_READ);
+	else if (job->type == LIST_JOB_RETIRE)
+		event_post(ls, &result, LIST_EVENT_RETIRED);
+	else if (job->type == LIST_JOB_MARK)
+		event_post(ls, &result, LIST_EVENT_MARKED);
+}
+
 static void job_do(struct lists *ls, struct list_job *job)
 {
 	struct worker_list *l = worker_list_find(ls, job->list);
 
-	if (job->type == LIST_JOB_SHIELDS) {
-		free(ls->shields);
-		ls->n_shields = 0;
-		ls->shields = malloc(job->len + 1);
-		if (ls->shields) {
-			memcpy(ls->shields, job->data, job->len);
-			ls->n_shields = job->n;
-		}
+	if (job_do_first(ls, job) || !l)
+		return;
+	if (ls->follows) {
+		job_leave(ls, job);
 		return;
 	}
-	if (job->type == LIST_JOB_CONF) {
-		l = worker_list_add(ls, job->list, job->conf.name);
-		if (l)
-			l->conf = job->conf;
-		return;
-	}
-	if (!l)
-		return;
 	switch (job->type) {
 	case LIST_JOB_BEGIN:
 		read_begin(l, job);
@@ -593,6 +678,10 @@ void *lists_worker_run(void *ctx)
 	struct list_job *job;
 
 	while ((job = job_take(ls))) {
+		if (job->type == LIST_JOB_APPLY) {
+			apply_take(ls, job);
+			continue;
+		}
 		job_do(ls, job);
 		free(job);
 	}
