@@ -189,9 +189,19 @@ struct conf_redis_tls {
 	char *server_name; // NULL: the host that is connected to
 };
 
+// Sentinels that name the master.
+struct conf_redis_sentinel {
+	char *master;
+	char **addresses; // as conf_redis_server's
+	size_t n_addresses;
+	char *user, *password_file; // of the Sentinels themselves; NULL: none
+	struct conf_redis_tls *tls; // NULL: in clear
+};
+
 // How to reach a Redis: sources/redis_server.h opens connections to it.
 struct conf_redis_server {
-	char *address; // HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
+	char *address; // HOST:PORT, [IPv6]:PORT, or the path of a Unix socket; NULL with `sentinel`
+	struct conf_redis_sentinel *sentinel; // NULL: none
 	char *user, *password_file; // NULL: none
 	uint32_t database;
 	uint32_t timeout_ms, connect_timeout_ms;

@@ -207,9 +207,19 @@ static const struct conf_key redis_tls_keys[] = {
 	KEY(conf_redis_tls, "server_name", KEY_TEXT, server_name, NULL, "name or address in Redis's certificate; without: the host that is connected to"),
 	END,
 };
+static const struct conf_key redis_sentinel_keys[] = {
+	NEED(conf_redis_sentinel, "master", KEY_TEXT, master, "name under which the Sentinels watch it"),
+	{.name = "addresses", .type = KEY_LIST, .required = true, .offset = offsetof(struct conf_redis_sentinel, addresses),
+	 .count_offset = offsetof(struct conf_redis_sentinel, n_addresses), .help = "of the Sentinels, asked in turn: HOST:PORT"},
+	KEY(conf_redis_sentinel, "user", KEY_TEXT, user, NULL, "ACL user of the Sentinels"),
+	KEY(conf_redis_sentinel, "password_file", KEY_SECRET, password_file, NULL, "its password"),
+	SECTION_PTR(conf_redis_sentinel, "tls", tls, redis_tls_keys, conf_redis_tls, "TLS towards the Sentinels, as above"),
+	END,
+};
 // Of a struct conf_redis_server, which is (`in` empty) or lies in (as `server.`) a struct `s`.
 #define REDIS_SERVER_KEYS(s, in) \
-	NEED(s, "address", KEY_TEXT, in address, "HOST:PORT, or the absolute path of a Unix socket"), \
+	KEY(s, "address", KEY_TEXT, in address, NULL, "HOST:PORT, or the absolute path of a Unix socket; or sentinel"), \
+	SECTION_PTR(s, "sentinel", in sentinel, redis_sentinel_keys, conf_redis_sentinel, "who names the master, in place of address"), \
 	KEY(s, "user", KEY_TEXT, in user, NULL, "ACL user; without: the default user"), \
 	KEY(s, "password_file", KEY_SECRET, in password_file, NULL, "its password"), \
 	NUMBER(s, "database", KEY_U32, in database, "0", 0, 65535, "number of the database"), \

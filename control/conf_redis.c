@@ -70,23 +70,26 @@ redis_list_check(struct conf *conf, size_t index, size_t at, struct conf_message
 		conf_error(messages, here, "is shorter than four times refresh_s");
 }
 
+// `what`: of the thing itself, as "control.redis[0].address".
 static void address_check(
-	const struct conf_redis_server *server, const char *path, struct conf_messages *messages
+	const char *address,
+	const struct conf_redis_tls *tls,
+	const char *what,
+	struct conf_messages *messages
 )
 {
-	char here[PATH_MAX_KEY], host[256], port[6];
-	snprintf(here, sizeof(here), "%.200s.address", path);
-	if (server->address[0] == '/') {
-		if (strlen(server->address) > 107)
-			conf_error(messages, here, "is too long for a Unix socket");
-		if (server->tls)
-			conf_error(messages, path, "tls needs an address HOST:PORT");
-	} else if (redis_address_parse(server->address, host, port) < 0) {
-		conf_error(messages, here, "expected HOST:PORT, [IPv6]:PORT or a path");
-	} else if (!server->tls && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
+	char host[256], port[6];
+	if (address[0] == '/') {
+		if (strlen(address) > 107)
+			conf_error(messages, what, "is too long for a Unix socket");
+		if (tls)
+			conf_error(messages, what, "tls needs an address HOST:PORT");
+	} else if (redis_address_parse(address, host, port) < 0) {
+		conf_error(messages, what, "expected HOST:PORT, [IPv6]:PORT or a path");
+	} else if (!tls && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 && strcmp(host, "localhost") != 0) {
 		conf_warning(
 			messages,
-			here,
+			what,
 			"without tls who is in between can change lists: give tls, or use a Unix "
 			"socket or a tunnel"
 		);
@@ -117,6 +120,29 @@ static void tls_check(
 		redis_tls_free(loaded);
 }
 
+static void sentinel_check(
+	const struct conf_redis_sentinel *sentinel,
+	const char *path,
+	bool check_files,
+	struct conf_messages *messages
+)
+{
+	char here[PATH_MAX_KEY];
+	if (sentinel->n_addresses == 0)
+		conf_error(messages, path, "addresses are missing");
+	for (size_t i = 0; i < sentinel->n_addresses; i++) {
+		snprintf(here, sizeof(here), "%.200s.addresses[%zu]", path, i);
+		address_check(sentinel->addresses[i], sentinel->tls, here, messages);
+	}
+	snprintf(here, sizeof(here), "%.200s.master", path);
+	if (!conf_word_plain(sentinel->master, 100))
+		conf_error(messages, here, "1 to 100 of A-Z a-z 0-9 . _ -");
+	if (sentinel->user && !sentinel->password_file)
+		conf_error(messages, path, "user needs password_file");
+	if (sentinel->tls)
+		tls_check(sentinel->tls, path, check_files, messages);
+}
+
 void conf_redis_server_check(
 	const struct conf_redis_server *server,
 	const char *path,
@@ -125,7 +151,16 @@ void conf_redis_server_check(
 )
 {
 	char here[PATH_MAX_KEY];
-	address_check(server, path, messages);
+	snprintf(here, sizeof(here), "%.200s.address", path);
+	if (!server->address == !server->sentinel)
+		conf_error(messages, path, "needs address or sentinel, and one of them only");
+	else if (server->address)
+		address_check(server->address, server->tls, here, messages);
+	snprintf(here, sizeof(here), "%.200s.sentinel", path);
+	if (server->sentinel)
+		sentinel_check(server->sentinel, here, check_files, messages);
+	if (server->sentinel && server->sentinel->tls && !server->tls)
+		conf_warning(messages, here, "has tls, and the Redis that it names has none");
 	if (server->user && !server->password_file)
 		conf_error(messages, path, "user needs password_file");
 	if (server->tls)

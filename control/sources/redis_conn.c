@@ -3,6 +3,7 @@
 
 #include "control/sources/redis_conn.h"
 
+#include "control/sources/redis_sentinel.h"
 #include "control/sources/redis_tls.h"
 
 #include <event2/dns.h>
@@ -29,8 +30,9 @@
 
 enum conn_state {
 	CONN_WAITING, // for the next try
+	CONN_ASKING, // Sentinel, which answers in its time
 	CONN_CONNECTING,
-	CONN_GREETING, // AUTH, SELECT
+	CONN_GREETING, // AUTH, SELECT, ROLE
 	CONN_READY,
 };
 
@@ -39,6 +41,8 @@ struct redis_conn {
 	struct evdns_base *dns;
 	struct redis_conn_conf conf;
 	struct redis_conn_events events;
+	struct redis_sentinel_user user; // of the Sentinel, if any
+	char address[280]; // of this try
 	enum conn_state state;
 	redisAsyncContext *redis;
 	struct redis_relay *relay; // where TLS is between
@@ -57,8 +61,6 @@ struct command {
 	void *ctx;
 	bool stays; // a subscription: called for each message, and with NULL at the end
 };
-
-static void connect_now(struct redis_conn *c);
 
 static int64_t now_ms(void)
 {
@@ -111,6 +113,7 @@ void redis_conn_drop(struct redis_conn *c, const char *why)
 	snprintf(c->why, sizeof(c->why), "%s", why);
 	c->state = CONN_WAITING;
 	c->redis = NULL;
+	c->user.asks = false;
 	if (c->resolving)
 		evdns_getaddrinfo_cancel(c->resolving);
 	c->resolving = NULL;
@@ -205,6 +208,29 @@ static void greeted(void *ctx, const redisReply *r)
 	c->events.ready(c->events.ctx);
 }
 
+// {"master", …}, {"slave", …} or {"sentinel", …}
+static void role_told(void *ctx, const redisReply *r)
+{
+	struct redis_conn *c = ctx;
+	bool listed = r && r->type == REDIS_REPLY_ARRAY && r->elements > 0;
+	const char *role = listed && r->element[0]->type == REDIS_REPLY_STRING ? r->element[0]->str
+									       : "nothing";
+
+	if (r && r->type != REDIS_REPLY_ERROR && strcmp(role, "master") != 0 && !c->why[0]) {
+		snprintf(
+			c->why,
+			sizeof(c->why),
+			"Sentinel named %.90s, which is no master: %.20s",
+			c->address,
+			role
+		);
+		redis_sentinel_doubt(c->conf.sentinel, c->address);
+		redisAsyncDisconnect(c->redis);
+		return;
+	}
+	greeted(c, r);
+}
+
 static void greet(struct redis_conn *c)
 {
 	char database[12];
@@ -219,8 +245,15 @@ static void greet(struct redis_conn *c)
 		c->greetings++;
 		command_send(c, greeted, c, c->conf.user ? 3 : 2, auth, NULL);
 	}
+	if (c->conf.sentinel) {
+		c->greetings++;
+		command_send(c, role_told, c, 1, (const char *const[]){"ROLE"}, NULL);
+	}
 	snprintf(database, sizeof(database), "%u", c->conf.database);
-	command_send(c, greeted, c, 2, (const char *const[]){"SELECT", database}, NULL);
+	if (c->conf.sentinel_itself)
+		command_send(c, greeted, c, 1, (const char *const[]){"PING"}, NULL);
+	else
+		command_send(c, greeted, c, 2, (const char *const[]){"SELECT", database}, NULL);
 }
 
 static void connected(const redisAsyncContext *redis, int status)
@@ -279,7 +312,7 @@ static void attach(struct redis_conn *c, redisAsyncContext *redis)
 	redis->data = c;
 	c->redis = redis;
 	// On a Unix socket it fails, and hiredis takes that for an error of the connection.
-	if (c->conf.address[0] != '/' && !c->relay)
+	if (c->address[0] != '/' && !c->relay)
 		redisEnableKeepAlive(&redis->c);
 	redisLibeventAttach(redis, c->base);
 	redisAsyncSetDisconnectCallback(redis, disconnected);
@@ -362,7 +395,7 @@ static void resolved(int error, struct evutil_addrinfo *found, void *ctx)
 	c->resolving = NULL;
 	if (error || !to
 	    || getnameinfo(to->ai_addr, to->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST)
-	    || redis_address_parse(c->conf.address, host, port) < 0) {
+	    || redis_address_parse(c->address, host, port) < 0) {
 		snprintf(
 			why,
 			sizeof(why),
@@ -379,7 +412,7 @@ static void resolved(int error, struct evutil_addrinfo *found, void *ctx)
 		evutil_freeaddrinfo(found);
 }
 
-static void connect_now(struct redis_conn *c)
+static void address_connect(struct redis_conn *c)
 {
 	const struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -391,11 +424,11 @@ static void connect_now(struct redis_conn *c)
 
 	c->state = CONN_CONNECTING;
 	c->since_ms = now_ms();
-	if (c->conf.address[0] == '/') {
-		attach(c, redisAsyncConnectUnix(c->conf.address));
+	if (c->address[0] == '/') {
+		attach(c, redisAsyncConnectUnix(c->address));
 		return;
 	}
-	if (redis_address_parse(c->conf.address, host, port) < 0) {
+	if (redis_address_parse(c->address, host, port) < 0) {
 		redis_conn_drop(c, "its address is not HOST:PORT");
 		return;
 	}
@@ -403,6 +436,44 @@ static void connect_now(struct redis_conn *c)
 	request = evdns_getaddrinfo(c->dns, host, port, &hints, resolved, c);
 	if (request && c->state == CONN_CONNECTING && !c->redis)
 		c->resolving = request;
+}
+
+static void connect_now(struct redis_conn *c)
+{
+	if (c->conf.sentinel) {
+		c->state = CONN_ASKING;
+		redis_sentinel_ask(c->conf.sentinel, &c->user);
+		return;
+	}
+	snprintf(c->address, sizeof(c->address), "%s", c->conf.address);
+	address_connect(c);
+}
+
+// --- Sentinel
+
+static void master_told(void *ctx, const char *address, const char *why)
+{
+	struct redis_conn *c = ctx;
+	char text[sizeof(c->why)];
+
+	if (address) {
+		snprintf(c->address, sizeof(c->address), "%s", address);
+		address_connect(c);
+		return;
+	}
+	snprintf(text, sizeof(text), "no Sentinel names the master: %.120s", why);
+	redis_conn_drop(c, text);
+}
+
+static void master_moved(void *ctx, const char *address)
+{
+	struct redis_conn *c = ctx;
+	char why[sizeof(c->why)];
+
+	if (c->state == CONN_WAITING || strcmp(c->address, address) == 0)
+		return;
+	snprintf(why, sizeof(why), "Sentinel names another master: %.100s", address);
+	redis_conn_drop(c, why);
 }
 
 static void retried(evutil_socket_t fd, short what, void *ctx)
@@ -449,6 +520,9 @@ int redis_conn_create(
 	c->conf = *conf;
 	c->events = *events;
 	c->backoff_ms = BACKOFF_FIRST_MS;
+	c->user = (struct redis_sentinel_user){master_told, master_moved, c, false, {0}};
+	if (conf->sentinel)
+		redis_sentinel_join(conf->sentinel, &c->user);
 	c->retry = event_new(base, -1, 0, retried, c);
 	c->watch = event_new(base, -1, EV_PERSIST, watched, c);
 	if (!c->retry || !c->watch || event_add(c->retry, &at_once) < 0
@@ -465,6 +539,8 @@ void redis_conn_free(struct redis_conn *c)
 	if (!c)
 		return;
 	c->freeing = true;
+	if (c->conf.sentinel)
+		redis_sentinel_leave(c->conf.sentinel, &c->user);
 	if (c->resolving)
 		evdns_getaddrinfo_cancel(c->resolving);
 	if (c->redis) {

@@ -19,10 +19,15 @@
 struct event_base;
 struct evdns_base;
 struct redis_conn;
+struct redis_sentinel;
 struct redis_tls;
 
 struct redis_conn_conf {
-	const char *address; // HOST:PORT, [IPv6]:PORT or an absolute path; borrowed, as the rest
+	// HOST:PORT, [IPv6]:PORT or an absolute path; borrowed, as the rest. NULL: `sentinel`
+	// knows.
+	const char *address;
+	struct redis_sentinel *sentinel; // names the master, which must say that it is one
+	bool sentinel_itself; // no Redis: it has no databases
 	const char *user, *password; // NULL: none
 	uint32_t database;
 	uint32_t connect_timeout_ms, timeout_ms;
@@ -32,7 +37,7 @@ struct redis_conn_conf {
 };
 
 struct redis_conn_events {
-	void (*ready)(void *ctx); // AUTH and SELECT are done
+	void (*ready)(void *ctx); // AUTH and SELECT are done, and it is the master
 	void (*lost)(void *ctx, const char *why);
 	void *ctx;
 };
@@ -44,7 +49,8 @@ int redis_conn_create(
 	const struct redis_conn_events *,
 	struct redis_conn **ret_conn
 );
-// NULL is fine; `lost` is not called. Not from a callback of the connection.
+// NULL is fine; `lost` is not called. Not from a callback of the connection, nor of another one
+// with the same Sentinel.
 void redis_conn_free(struct redis_conn *);
 bool redis_conn_ready(const struct redis_conn *);
 // Drops it, with a reason, and connects anew.

@@ -4,6 +4,7 @@
 #include "control/sources/redis_server.h"
 
 #include "control/secret.h"
+#include "control/sources/redis_sentinel.h"
 #include "control/sources/redis_tls.h"
 
 #include <errno.h>
@@ -14,8 +15,33 @@ struct redis_server {
 	struct evdns_base *dns;
 	const struct conf_redis_server *conf;
 	char *password;
-	struct redis_tls *tls;
+	struct redis_tls *tls, *sentinel_tls;
+	char *sentinel_password;
+	struct redis_sentinel *sentinel;
 };
+
+static int sentinel_create(struct redis_server *s, char message[256])
+{
+	const struct conf_redis_sentinel *conf = s->conf->sentinel;
+	struct redis_sentinel_conf sentinel = {
+		.master = conf->master,
+		.addresses = conf->addresses,
+		.n_addresses = conf->n_addresses,
+		.user = conf->user,
+		.server_name = conf->tls ? conf->tls->server_name : NULL,
+		.connect_timeout_ms = s->conf->connect_timeout_ms,
+		.timeout_ms = s->conf->timeout_ms,
+	};
+	int error = 0;
+
+	if (conf->password_file)
+		error = secret_read(conf->password_file, &s->sentinel_password, message);
+	if (!error && conf->tls)
+		error = redis_tls_create(conf->tls, &s->sentinel_tls, message);
+	sentinel.password = s->sentinel_password;
+	sentinel.tls = s->sentinel_tls;
+	return error ? error : redis_sentinel_create(s->base, s->dns, &sentinel, &s->sentinel);
+}
 
 int redis_server_create(
 	struct event_base *base,
@@ -36,6 +62,8 @@ int redis_server_create(
 		error = secret_read(conf->password_file, &s->password, message);
 	if (!error && conf->tls)
 		error = redis_tls_create(conf->tls, &s->tls, message);
+	if (!error && conf->sentinel)
+		error = sentinel_create(s, message);
 	if (error) {
 		redis_server_free(s);
 		return error;
@@ -49,6 +77,9 @@ void redis_server_free(struct redis_server *s)
 	if (!s)
 		return;
 	secret_free(s->password);
+	redis_sentinel_free(s->sentinel);
+	redis_tls_free(s->sentinel_tls);
+	secret_free(s->sentinel_password);
 	redis_tls_free(s->tls);
 	free(s);
 }
@@ -62,6 +93,7 @@ int redis_server_open(
 {
 	const struct redis_conn_conf conf = {
 		.address = s->conf->address,
+		.sentinel = s->sentinel,
 		.user = s->conf->user,
 		.password = s->password,
 		.database = s->conf->database,

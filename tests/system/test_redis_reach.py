@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
-"""How control reaches a Redis: TLS, and a prefix before every key."""
+"""How control reaches a Redis: TLS, Sentinel, and a prefix before every key."""
 
 import os
-import shutil
 import signal
 import subprocess
 import unittest
@@ -11,7 +10,7 @@ import unittest
 import lab
 from certificates import Authority
 from lab import WORLD
-from redis_peer import AVAILABLE, Redis
+from redis_peer import AVAILABLE, Redis, Sentinel
 from test_redis import Listed
 
 FIRST, SECOND, THIRD = WORLD
@@ -60,8 +59,7 @@ class Prefix(Reached, unittest.TestCase):
         self.assertEqual(self.state()["key"], "blocklist:bad")
 
 
-@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
-class Tls(Reached, unittest.TestCase):
+class OverTls(Reached):
     """A Redis that speaks TLS on a port, and asks for a certificate."""
 
     def server(self):
@@ -88,6 +86,9 @@ class Tls(Reached, unittest.TestCase):
     def refused(self, words):
         self.says(lambda s: s.get("state") == "not connected" and words in s.get("why", ""), words)
 
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class Tls(OverTls, unittest.TestCase):
     def test_members_and_hints(self):
         self.start(lists="key: 'blocklist:bad', refresh_s: 3600")
         self.redis.cli("SADD", "blocklist:bad", FIRST)
@@ -207,6 +208,186 @@ class Tls(Reached, unittest.TestCase):
             done = subprocess.run([lab.binary("stanch-control"), "--check", path], capture_output=True, text=True)
             self.assertEqual(done.returncode, 1, (files, done))
             self.assertIn(words, done.stdout + done.stderr)
+
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class Sentinels(Reached, unittest.TestCase):
+    """A master, a replica, three Sentinels, and whom control asks."""
+
+    password = "change-me-stanch"
+    master = "blocklists"
+
+    def server(self):
+        addresses = ", ".join(f"'127.0.0.1:{port}'" for port in self.asked)
+        values = super().server()
+        del values["address"]
+        return values | {"connect_timeout_ms": 2000, "sentinel": f"{{master: {self.master}, addresses: [{addresses}], "
+                         f"user: stanch, password_file: {self.lab.secret('sentinel.password', self.password)}}}"}
+
+    def start(self, asked=None):
+        """asked: ports in place of the three Sentinels'."""
+        home = lab.Lab.bare()
+        ports = [lab.free_port() for _ in range(5)]
+        self.first, self.second = ports[:2]
+        self.asked = asked or ports[2:]
+        self.begin({"bad": "key: 'blocklist:bad', refresh_s: 3600"}, home, port=self.first, **self.replication())
+        self.replica = Redis(home.path("replica"), port=self.second, replicaof=f"127.0.0.1 {self.first}", **self.replication())
+        self.addCleanup(self.replica.end)
+        lab.wait_for(lambda: "master_link_status:up" in self.replica.cli("INFO", "replication", user="admin"), "it replicates")
+        self.sentinels = [Sentinel(home.path(f"sentinel{port}"), port, self.first, 2) for port in ports[2:]]
+        for one in self.sentinels:
+            self.addCleanup(one.end)
+        for one in self.sentinels:
+            lab.wait_for(lambda one=one: one.cli("SENTINEL", "CKQUORUM", "blocklists").startswith("OK 3"), "they know each other", 30)
+        lab.wait_for(lambda: "slave0" in self.sentinels[0].cli("INFO", "sentinel") or "slaves=1" in self.sentinels[0].cli("INFO", "sentinel"),
+                     "they know the replica", 30)
+
+    @staticmethod
+    def replication():
+        return {"masteruser": "replica", "masterauth": "change-me-replica", "repl-diskless-sync-delay": 0}
+
+    def add(self, redis, member):
+        """Published with a hint: only who listens hears it, for full readings are an hour apart."""
+        redis.cli("SADD", "blocklist:bad", member)
+        redis.cli("PUBLISH", "blocklist:bad:changes", "+" + member)
+
+    def connected(self):
+        self.says(lambda s: s.get("state") not in ("not connected", None), "it is connected", seconds=30)
+
+    def here(self, redis):
+        """Are all three connections at this Redis?"""
+        lines = [one for one in redis.cli("CLIENT", "LIST", user="admin").splitlines() if " user=stanch " in one]
+        return len(lines) == 3
+
+    def reload(self):
+        self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: 'blocklist:bad', refresh_s: 3600"})))
+        self.control.send_signal(signal.SIGHUP)
+
+    def test_failover(self):
+        self.start()
+        self.control = self.lab.start_control()
+        lab.wait_for(lambda: self.here(self.redis), "it is at the master", 20)
+        self.add(self.redis, FIRST)
+        self.reaches(1)
+        self.redis.end(signal.SIGKILL)
+        lab.wait_for(lambda: self.here(self.replica), "it is at the new master", 40)
+        self.add(self.replica, SECOND)
+        self.reaches(2)
+        # The old one comes back, as a replica.
+        self.redis.start()
+        lab.wait_for(lambda: "role:slave" in self.redis.cli("INFO", "replication", user="admin"), "it was made a replica", 60)
+        self.add(self.replica, THIRD)
+        self.reaches(3)
+        self.assertTrue(self.here(self.replica))
+
+    def test_told_that_it_moved(self):
+        # A master that hangs: whose connections only listen hears of it from Sentinel alone.
+        self.start()
+        self.control = self.lab.start_control()
+        lab.wait_for(lambda: self.here(self.redis), "it is at the master", 20)
+        self.redis.process.send_signal(signal.SIGSTOP)
+        try:
+            lab.wait_for(lambda: self.here(self.replica), "it is at the new master", 40)
+            self.add(self.replica, FIRST)
+            self.reaches(1)
+        finally:
+            self.redis.process.send_signal(signal.SIGCONT)
+
+    def test_a_sentinel_that_lies(self):
+        self.start()
+        # Watches the replica as if it were the master, as after a partition.
+        liar = Sentinel(self.lab.path("liar"), lab.free_port(), self.second, 1)
+        self.addCleanup(liar.end)
+        lab.wait_for(lambda: liar.master() == self.second, "it names the replica")
+        self.asked = [liar.port]
+        self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: 'blocklist:bad', refresh_s: 3600"})))
+        self.control = self.lab.start_control()
+        self.says(lambda s: f"Sentinel named 127.0.0.1:{self.second}, which is no master: slave" in s.get("why", ""), "it sees through it")
+        self.assertFalse(self.here(self.replica))
+        self.asked = [liar.port, *(one.port for one in self.sentinels)]
+        self.reload()
+        lab.wait_for(lambda: self.here(self.redis), "the next one is asked", 20)
+
+    def test_all_dead_and_back(self):
+        self.start()
+        self.control = self.lab.start_control()
+        lab.wait_for(lambda: self.here(self.redis), "it is at the master", 20)
+        for one in self.sentinels:
+            one.end(signal.SIGKILL)
+        self.add(self.redis, FIRST)  # who is connected stays so
+        self.reaches(1)
+        self.redis.end()
+        self.redis.start()
+        self.says(lambda s: "no Sentinel names the master: Sentinel 127.0.0.1:" in s.get("why", ""), "nobody tells")
+        self.assertTrue(self.denied(FIRST))
+        for one in self.sentinels:
+            one.start()
+        lab.wait_for(lambda: self.here(self.redis), "it is at the master again", 40)
+        self.add(self.redis, SECOND)
+        self.reaches(2)
+
+    def test_the_next_where_one_is_dead_or_hangs(self):
+        self.start()
+        good = self.asked[-1]
+        self.asked = [lab.free_port(), self.sentinels[0].port, good]
+        self.sentinels[0].process.send_signal(signal.SIGSTOP)
+        try:
+            self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: 'blocklist:bad', refresh_s: 3600"})))
+            self.control = self.lab.start_control()
+            lab.wait_for(lambda: self.here(self.redis), "the third was asked", 30)
+        finally:
+            self.sentinels[0].process.send_signal(signal.SIGCONT)
+
+    def test_what_it_refuses(self):
+        self.password = "nonsense"
+        self.start()
+        self.control = self.lab.start_control()
+        self.says(lambda s: "WRONGPASS" in s.get("why", ""), "the password of the Sentinels is wrong")
+        self.password, self.master = "change-me-stanch", "others"
+        self.reload()
+        self.says(lambda s: "it knows no master others" in s.get("why", ""), "the name is wrong")
+        self.master = "blocklists"
+        self.reload()
+        lab.wait_for(lambda: self.here(self.redis), "it is at the master", 20)
+
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class SentinelTls(OverTls, unittest.TestCase):
+    """A Redis of TLS that a Sentinel of TLS names."""
+
+    def server(self):
+        if not hasattr(self, "sentinel"):
+            return super().server()
+        values = super().server()
+        del values["address"]
+        return values | {"sentinel": f"{{master: blocklists, addresses: ['127.0.0.1:{self.sentinel.port}'], user: stanch, "
+                         f"password_file: {self.lab.secret('sentinel.password', 'change-me-stanch')}, "
+                         f"tls: {{ca_file: {self.sentinel_ca}}}}}"}
+
+    def test_found(self):
+        self.start()
+        port = lab.free_port()
+        cert, key = self.ca.issue("sentinel", "IP:127.0.0.1")
+        self.sentinel_ca = self.ca.ca
+        self.sentinel = Sentinel(self.lab.path("sentinel"), port, self.port, 1, f"""port 0
+tls-port {port}
+tls-replication yes
+tls-cert-file {cert}
+tls-key-file {key}
+tls-ca-cert-file {self.ca.ca}
+tls-auth-clients no
+""")
+        self.addCleanup(self.sentinel.end)
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.again()
+        self.reaches(1)
+        self.sentinel_ca = Authority(self.lab.path("other")).ca
+        self.again()
+        self.refused(f"Sentinel 127.0.0.1:{port}: not connected: certificate verify failed: self-signed")
+        self.sentinel_ca = self.ca.ca
+        self.again()
+        self.redis.cli("SADD", "blocklist:bad", SECOND)
+        self.reaches(2)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ static void test_redis(void **state)
 	);
 	assert_refused(
 		"control: {redis: [{name: a, address: /r, tls: {}}]}\n",
-		"control.redis[0]: tls needs an address HOST:PORT"
+		"control.redis[0].address: tls needs an address HOST:PORT"
 	);
 	assert_refused(
 		"control: {redis: [{name: a, address: 'h:1', tls: {key_file: /k}}]}\n",
@@ -142,6 +142,28 @@ static void test_redis(void **state)
 	assert_string_equal(message, "");
 	assert_non_null(conf->redis[0].server.tls);
 	conf_free(conf);
+	conf = parse("control: {redis: [{name: a, sentinel: {master: m, addresses: ['127.0.0.1:1', "
+		     "'[::1]:2']}}]}\n");
+	assert_non_null(conf);
+	assert_string_equal(message, "");
+	assert_string_equal(conf->redis[0].server.sentinel->addresses[1], "[::1]:2");
+	conf_free(conf);
+	assert_refused(
+		"control: {redis: [{name: a}]}\n", "control.redis[0]: needs address or sentinel"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, address: /r, sentinel: {master: m, addresses: "
+		"['h:1']}}]}\n",
+		"control.redis[0]: needs address or sentinel"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, sentinel: {master: m, addresses: []}}]}\n",
+		"control.redis[0].sentinel: addresses are missing"
+	);
+	assert_refused(
+		"control: {redis: [{name: a, sentinel: {master: m, addresses: ['h:1', h]}}]}\n",
+		"control.redis[0].sentinel.addresses[1]: expected HOST:PORT"
+	);
 	assert_refused(
 		"control: {redis: [{name: a, address: /r, user: u}]}\n",
 		"control.redis[0]: user needs password_file"
@@ -450,7 +472,7 @@ static void test_keys_documented(void **state)
 	conf_keys_print(to);
 	fclose(to);
 	assert_non_null(strstr(text, "control.thehive[].tls.ca_file | file |"));
-	assert_non_null(strstr(text, "control.fleet.redis.address | text | required | "));
+	assert_non_null(strstr(text, "control.fleet.redis.address | text | "));
 	assert_non_null(strstr(text, "control.fleet.role | word | auto | "));
 	assert_null(strstr(text, "(null)"));
 	free(text);
