@@ -7,6 +7,7 @@
 #include "control/api_cases.h"
 #include "control/api_claims.h"
 #include "control/api_f5xc.h"
+#include "control/api_fleet.h"
 #include "control/api_lists.h"
 #include "control/api_preview.h"
 #include "control/api_status.h"
@@ -323,6 +324,8 @@ int api_create(struct control *control, struct api **ret_api)
 		error = api_lists_routes(api, control->server);
 	if (!error)
 		error = api_f5xc_routes(api, control->server);
+	if (!error)
+		error = api_fleet_routes(api, control->server);
 	if (!error)
 		error = api_watch_routes(api, control->server);
 	if (error) {

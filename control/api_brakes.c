@@ -6,6 +6,7 @@
 #include "control/api.h"
 #include "control/api_text.h"
 #include "control/control.h"
+#include "control/ledger_fleet.h"
 #include "control/protect.h"
 
 #include <errno.h>
@@ -200,6 +201,21 @@ static void route_resume(void *ctx, struct http_request *request)
 		ledger_pause(api_ledger(ctx), 0, &a->actor, action_done, a);
 }
 
+// On every gateway of the fleet; without one as the two above.
+static void route_fleet_pause(void *ctx, struct http_request *request)
+{
+	struct action *a = action_begin(ctx, request, NEEDS_REASON | NEEDS_UNTIL, PAUSE_SECONDS);
+	if (a)
+		ledger_pause_fleet(api_ledger(ctx), a->until, &a->actor, action_done, a);
+}
+
+static void route_fleet_resume(void *ctx, struct http_request *request)
+{
+	struct action *a = action_begin(ctx, request, 0, 0);
+	if (a)
+		ledger_pause_fleet(api_ledger(ctx), 0, &a->actor, action_done, a);
+}
+
 // --- held changes
 
 static bool held_add(void *ctx, const struct held *held)
@@ -332,6 +348,18 @@ static const struct http_route routes[] = {
 	 route_pause,
 	 "enforce becomes monitor, for a time"},
 	{"POST", "/v1/resume", ROLE_OPERATOR, BODY_MAX, route_resume, "end the pause"},
+	{"POST",
+	 "/v1/fleet/pause",
+	 ROLE_ADMIN,
+	 BODY_MAX,
+	 route_fleet_pause,
+	 "enforce becomes monitor on every gateway of the fleet, for a time"},
+	{"POST",
+	 "/v1/fleet/resume",
+	 ROLE_OPERATOR,
+	 BODY_MAX,
+	 route_fleet_resume,
+	 "end that pause everywhere"},
 	{"GET", "/v1/held", ROLE_VIEWER, 0, route_held, "changes that a brake holds"},
 	{"POST",
 	 "/v1/held/approve",

@@ -7,6 +7,7 @@
 #include "control/api_text.h"
 #include "control/denials.h"
 #include "control/protect.h"
+#include "control/roles.h"
 #include "rules/text.h"
 
 #include <inttypes.h>
@@ -315,6 +316,15 @@ static void parts_warn(json_t *parts, json_t *warnings)
 	}
 }
 
+static json_t *fleet_json(struct api *api, json_t *warnings)
+{
+	json_t *fleet = roles_status(api_control(api)), *alarm;
+	size_t i;
+	json_array_foreach(json_object_get(fleet, "alarms"), i, alarm)
+		warn(warnings, "fleet: %s", json_string_value(json_object_get(alarm, "why")));
+	return fleet;
+}
+
 static void route_status(void *ctx, struct http_request *request)
 {
 	struct api *api = ctx;
@@ -344,6 +354,8 @@ static void route_status(void *ctx, struct http_request *request)
 		object, "denials", json_integer((json_int_t)denials_count(api_denials(api)))
 	);
 	warnings_add(api, &counts, names, warnings);
+	if (control_in_fleet(api_control(api)))
+		json_object_set_new(object, "fleet", fleet_json(api, warnings));
 	json_object_set_new(object, "warnings", warnings);
 	http_answer_json(request, 200, object);
 }

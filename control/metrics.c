@@ -141,6 +141,8 @@ static void server_add(struct metrics *metrics, struct metrics_page *page)
 			const char *values[] = {service, classes[i]};
 			metrics_add_count(page, METRIC_CLIENT_ANSWERS, client.status[i], values);
 		}
+		if (metrics->control->fleet)
+			one(page, METRIC_CLIENT_FENCED, client.fenced, service);
 		one(page,
 		    METRIC_CLIENT_PENDING,
 		    http_client_pending(metrics->clients[c].client),

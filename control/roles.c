@@ -6,10 +6,14 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/fleet/fleet.h"
+#include "control/followers/dataplane.h"
 #include "control/followers/writeback.h"
 #include "control/http_client.h"
 #include "control/http_server.h"
+#include "control/ledger_fleet.h"
 #include "control/log.h"
+#include "control/metrics.h"
+#include "control/roles_metrics.h"
 #include "control/sources/thehive.h"
 #include "control/sources/thehives.h"
 #include "rules/wire.h"
@@ -20,8 +24,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define DENIALS_AT_ONCE 256 // records of one message upward: below 60 KiB
+#define MARKS 1024
+#define HEARD_MS 5000 // a heartbeat that is older confirms nothing
+
+// Which record of the fleet a revision of this ledger stands for.
+struct mark {
+	struct revision revision;
+	uint64_t number;
+};
 
 struct roles {
 	struct control *control;
@@ -29,7 +42,25 @@ struct roles {
 	bool leads, wanted; // what runs, what the fleet says
 	void (*moved)(void *ctx, bool leads);
 	void *moved_ctx;
+	// Heartbeats of all, each second while it leads: for what is told to cases.
+	struct event *second;
+	json_t *gateways; // NULL: not known
+	bool asked;
+	struct mark marks[MARKS]; // the newest overwrite the oldest
+	size_t n_marks;
+	// Of this gateway's heartbeat.
+	uint64_t applied; // record
+	uint64_t packets;
+	int64_t packets_ms; // monotonic; 0: none yet
 };
+
+static int64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 bool control_in_fleet(const struct control *control)
 {
@@ -58,6 +89,11 @@ void control_leader_text(const struct control *control, char ret_text[160])
 	json_decref(status);
 }
 
+json_t *roles_status(const struct control *control)
+{
+	return fleet_status(control->fleet);
+}
+
 json_t *control_leader_part(const struct control *control)
 {
 	char why[160];
@@ -72,6 +108,159 @@ void roles_refuse(const struct control *control, struct http_request *request)
 
 	control_leader_text(control, text);
 	http_answer_error(request, 409, text, "ask there; stanch fleet shows all gateways");
+}
+
+// --- what this gateway tells of itself
+
+// Packets judged, and those that an entry denied, since the data plane's start.
+static void packets_count(const struct wire_status *status, uint64_t *packets, uint64_t *denied)
+{
+	const uint8_t *from = (const uint8_t *)(status + 1);
+
+	for (unsigned i = 0; i < WIRE_WORKERS_MAX; i++)
+		*packets += status->worker_packets[i];
+	for (uint32_t i = 0; i < status->n_reasons; i++, from += sizeof(struct wire_reason)) {
+		struct wire_reason reason;
+
+		memcpy(&reason, from, sizeof(reason));
+		if (strncmp(reason.name, "ENTRY_DENY", sizeof(reason.name)) == 0)
+			*denied += reason.packets;
+	}
+}
+
+static double rate_of(struct roles *r, uint64_t packets)
+{
+	int64_t now = clock_ms(), since = now - r->packets_ms;
+	double rate = 0;
+
+	if (r->packets_ms && since > 0 && packets >= r->packets)
+		rate = (double)(packets - r->packets) * 1000 / (double)since;
+	r->packets = packets;
+	r->packets_ms = now;
+	return rate;
+}
+
+static json_t *extra_make(void *ctx)
+{
+	struct roles *r = ctx;
+	struct control *control = r->control;
+	const struct dataplane *dataplane = control->dataplane;
+	uint64_t packets = 0, denied = 0;
+	struct fleet_place place;
+	struct list_state state;
+	char why[160] = "it has not started";
+	size_t len = 0;
+	bool equal = dataplane && dataplane_equal(dataplane, why);
+	const struct wire_status *status = dataplane ? dataplane_status(dataplane, &len) : NULL;
+
+	ledger_state(control->ledger, &state);
+	ledger_fleet_place(control->ledger, &place);
+	if (equal)
+		r->applied = place.number;
+	if (status && len >= sizeof(*status)
+	    && (len - sizeof(*status)) / sizeof(struct wire_reason) >= status->n_reasons)
+		packets_count(status, &packets, &denied);
+	return json_pack(
+		"{s:s, s:I, s:I, s:b, s:s, s:I, s:I, s:I}",
+		"version",
+		STANCH_VERSION,
+		"entries",
+		(json_int_t)state.count,
+		"applied",
+		(json_int_t)r->applied,
+		"dataplane_equal",
+		equal,
+		"dataplane_why",
+		equal ? "" : why,
+		"packets",
+		(json_int_t)packets,
+		"packets_per_second",
+		(json_int_t)rate_of(r, packets),
+		"denials",
+		(json_int_t)denied
+	);
+}
+
+// --- who has confirmed
+
+static void gateways_come(void *ctx, json_t *gateways)
+{
+	struct roles *r = ctx;
+
+	r->asked = false;
+	json_decref(r->gateways);
+	r->gateways = gateways;
+}
+
+static void second_come(evutil_socket_t fd, short what, void *ctx)
+{
+	struct roles *r = ctx;
+
+	(void)fd;
+	(void)what;
+	if (!r->leads || !r->control->writeback || r->asked)
+		return;
+	r->asked = true;
+	fleet_gateways(r->control->fleet, gateways_come, r);
+}
+
+static void woken(void *ctx, unsigned topics)
+{
+	struct roles *r = ctx;
+	struct mark *mark = &r->marks[r->n_marks++ % MARKS];
+	struct fleet_place place;
+	struct list_state state;
+
+	(void)topics;
+	ledger_state(r->control->ledger, &state);
+	ledger_fleet_place(r->control->ledger, &place);
+	*mark = (struct mark){state.revision, place.number};
+}
+
+// 0: older than what is remembered, so that all have it who are heard.
+static uint64_t number_of(const struct roles *r, struct revision revision)
+{
+	size_t first = r->n_marks > MARKS ? r->n_marks - MARKS : 0;
+
+	for (size_t i = first; i < r->n_marks; i++) {
+		const struct mark *mark = &r->marks[i % MARKS];
+
+		if (revision_compare(mark->revision, revision) >= 0)
+			return i == first && first > 0 ? 0 : mark->number;
+	}
+	return UINT64_MAX;
+}
+
+void roles_confirmed(struct control *control, struct revision revision, char *text, size_t size)
+{
+	struct roles *r = control->roles;
+	uint64_t needed;
+	size_t i, len, more = 0;
+	json_t *row;
+
+	text[0] = '\0';
+	if (!r || !r->leads)
+		return;
+	needed = number_of(r, revision);
+	len = (size_t)snprintf(text, size, "%s", control->conf->fleet->gateway);
+	json_array_foreach(r->gateways, i, row)
+	{
+		const char *name = json_string_value(json_object_get(row, "gateway"));
+		const json_t *extra = json_object_get(row, "extra");
+		json_int_t applied = json_integer_value(json_object_get(extra, "applied"));
+
+		if (!name || strcmp(name, control->conf->fleet->gateway) == 0
+		    || json_is_true(json_object_get(row, "forged"))
+		    || json_integer_value(json_object_get(row, "age_ms")) > HEARD_MS || applied <= 0
+		    || (uint64_t)applied < needed)
+			continue;
+		if (len + strlen(name) + sizeof(", and 1000000 more") > size)
+			more++;
+		else
+			len += (size_t)snprintf(text + len, size - len, ", %s", name);
+	}
+	if (more)
+		snprintf(text + len, size - len, ", and %zu more", more);
 }
 
 // --- the role
@@ -231,6 +420,7 @@ static int64_t lease_left(void *ctx)
 
 int start_roles(struct control *control)
 {
+	static const struct timeval one_second = {.tv_sec = 1};
 	const struct conf_fleet *conf = control->conf->fleet;
 	struct roles *r;
 	int error;
@@ -249,11 +439,21 @@ int start_roles(struct control *control)
 		.denials = denials_come,
 		.ctx = r,
 	};
-	error = r->turn ? fleet_create(control, &events, &control->fleet) : -ENOMEM;
+	r->second = event_new(control->base, -1, EV_PERSIST, second_come, r);
+	error = r->turn && r->second ? fleet_create(control, &events, &control->fleet) : -ENOMEM;
 	if (error) {
 		log_error("fleet %s: %s", conf->id, strerror(-error));
 		return error;
 	}
+	error = ledger_watch(control->ledger, LEDGER_ENTRIES | LEDGER_AUDIT, woken, r);
+	if (!error)
+		error = metrics_collect(control->metrics, roles_metrics, control);
+	if (error) {
+		log_error("fleet %s: %s", conf->id, strerror(-error));
+		return error;
+	}
+	event_add(r->second, &one_second);
+	fleet_heartbeat_set(control->fleet, extra_make, r);
 	http_client_fence_set(lease_left, control);
 	log_info("fleet %s: this gateway is %s", conf->id, conf->gateway);
 	return 0;
@@ -266,8 +466,14 @@ void stop_roles(struct control *control)
 	http_client_fence_set(NULL, NULL);
 	fleet_free(control->fleet);
 	control->fleet = NULL;
-	if (r && r->turn)
+	if (!r)
+		return;
+	ledger_unwatch(control->ledger, woken, r);
+	if (r->turn)
 		event_free(r->turn);
+	if (r->second)
+		event_free(r->second);
+	json_decref(r->gateways);
 	free(r);
 	control->roles = NULL;
 }
@@ -291,5 +497,7 @@ void reload_roles(struct control *control, const struct conf *old)
 	    || now->role != was->role || now->lease_ms != was->lease_ms
 	    || !text_same(now->redis.address, was->redis.address)
 	    || !text_same(now->redis.key_prefix, was->redis.key_prefix))
-		log_warning("control.fleet: a change needs a restart");
+		log_warning("control.fleet: but for the keys, a change needs a restart");
+	if (control->fleet && fleet_reload(control->fleet) < 0)
+		log_error("control.fleet: the keys were not taken, the old ones stay");
 }

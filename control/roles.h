@@ -46,6 +46,8 @@ bool control_leads(const struct control *);
 bool control_in_fleet(const struct control *);
 // Who leads, for people: "gw-a does this", "no gateway leads at the moment". Empty where it leads.
 void control_leader_text(const struct control *, char ret_text[160]);
+// What the fleet says of itself, for GET /v1/fleet and status. A new reference; in a fleet only.
+json_t *roles_status(const struct control *);
 // Answers a request for what only the leader does: 409, and who leads.
 void roles_refuse(const struct control *, struct http_request *);
 // What a part of the leader's work says of itself on a follower, for status. A new reference.
@@ -56,6 +58,7 @@ void roles_hint(struct control *, const char *instance, const struct hive_hint *
 // Of the data plane here: to the case by the leader.
 void roles_denials(struct control *, const struct wire_denial *, size_t n);
 
-// Names of the gateways whose data plane has applied at least what the ledger held at the revision,
-// comma-separated, this one first, as far as they fit; and how many more there are.
+// Names of the gateways whose data plane has applied at least what the ledger here held at the
+// revision, as they told, this one first; as many as fit, and how many more there are. "" without a
+// fleet.
 void roles_confirmed(struct control *, struct revision, char *ret_text, size_t size);

@@ -90,6 +90,13 @@ int run_pause(const struct cli *cli)
 {
 	if (!cli->reason)
 		return usage_error("pause: --reason is needed");
+	if (cli->given & OPT_FLEET)
+		return post(
+			cli,
+			"/v1/fleet/pause",
+			body_of(cli, NULL),
+			"PAUSED on every gateway: nothing is denied, only watched,"
+		);
 	return post(
 		cli, "/v1/pause", body_of(cli, NULL), "PAUSED: nothing is denied, only watched,"
 	);
@@ -97,6 +104,13 @@ int run_pause(const struct cli *cli)
 
 int run_resume(const struct cli *cli)
 {
+	if (cli->given & OPT_FLEET)
+		return post(
+			cli,
+			"/v1/fleet/resume",
+			body_of(cli, NULL),
+			"resumed on every gateway: the list is enforced"
+		);
 	return post(cli, "/v1/resume", body_of(cli, NULL), "resumed: the list is enforced");
 }
 

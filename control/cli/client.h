@@ -34,6 +34,7 @@ enum option_bit {
 	OPT_SOURCE = 1 << 10,
 	OPT_ACTION = 1 << 11,
 	OPT_ENTRIES = 1 << 12,
+	OPT_FLEET = 1 << 13,
 };
 
 struct cli {

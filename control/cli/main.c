@@ -7,6 +7,7 @@
 #include "control/cli/claims.h"
 #include "control/cli/client.h"
 #include "control/cli/f5.h"
+#include "control/cli/fleet.h"
 #include "control/cli/lists.h"
 #include "control/cli/local.h"
 #include "control/cli/preview.h"
@@ -61,11 +62,11 @@ static const struct command commands[] = {
 	{"pause",
 	 "--reason R",
 	 "deny nothing, watch only; default for 15m",
-	 OPT_FOR | OPT_REASON,
+	 OPT_FOR | OPT_REASON | OPT_FLEET,
 	 0,
 	 0,
 	 run_pause},
-	{"resume", "", "end the pause", OPT_REASON, 0, 0, run_resume},
+	{"resume", "", "end the pause", OPT_REASON | OPT_FLEET, 0, 0, run_resume},
 	{"held",
 	 "[approve|reject ID --reason R]",
 	 "changes that a brake holds",
@@ -111,6 +112,13 @@ static const struct command commands[] = {
 	 0,
 	 2,
 	 run_f5},
+	{"fleet",
+	 "[verify]",
+	 "gateways that enforce one list; verify: exit 2 where one differs or is silent",
+	 0,
+	 0,
+	 1,
+	 run_fleet},
 	{"lists",
 	 "[read NAME]",
 	 "lists published by others; read one in full, now",
@@ -158,6 +166,7 @@ static const struct {
 	{OPT_SOURCE, "source", "S", "only of this source", 's'},
 	{OPT_ACTION, "action", "A", "only enforce, or only monitor", 'a'},
 	{OPT_ENTRIES, "entries", NULL, "entries instead of claims", 'E'},
+	{OPT_FLEET, "fleet", NULL, "on every gateway of the fleet", 'L'},
 };
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 

@@ -28,6 +28,31 @@ static void parts_print(json_t *answer, const char *key)
 		       text_of(part, "why"));
 }
 
+static void fleet_print(json_t *fleet)
+{
+	long long lag = number_of(fleet, "lag"), local = number_of(fleet, "local");
+	if (!json_is_object(fleet))
+		return;
+	printf("fleet       %s: %s %s, record %lld.%lld, ",
+	       text_of(fleet, "fleet"),
+	       is(fleet, "leads")		     ? "this gateway"
+		       : text_of(fleet, "leader")[0] ? text_of(fleet, "leader")
+						     : "nobody",
+	       is(fleet, "leader_alive") ? "leads" : "led, and is silent",
+	       number_of(fleet, "epoch"),
+	       number_of(fleet, "number"));
+	if (lag)
+		printf("%lld behind, ", lag);
+	printf("%s%s\n",
+	       is(fleet, "equal") ? "equal" : "DIFFERS: ",
+	       is(fleet, "equal") ? "" : text_of(fleet, "why"));
+	if (local || number_of(fleet, "away"))
+		printf("            not yet the fleet's: %lld claims in force here only, %lld "
+		       "ended here only\n",
+		       local,
+		       number_of(fleet, "away"));
+}
+
 static void status_print(json_t *answer)
 {
 	json_t *wire = json_object_get(answer, "dataplane"), *warning;
@@ -61,6 +86,7 @@ static void status_print(json_t *answer)
 	       number_of(counts, "names"));
 	parts_print(answer, "sources");
 	parts_print(answer, "followers");
+	fleet_print(json_object_get(answer, "fleet"));
 	printf("control     %s, up %lld s, ledger %s\n",
 	       text_of(answer, "version"),
 	       number_of(answer, "uptime_s"),
@@ -111,6 +137,8 @@ static void claim_print(json_t *claim)
 	       strcmp(text_of(claim, "state"), "live") == 0 ? "" : "  ",
 	       strcmp(text_of(claim, "state"), "live") == 0 ? "" : text_of(claim, "state"),
 	       text_of(claim, "reason"));
+	if (is(claim, "local"))
+		puts("             local: in force on this gateway, on its way to the leader");
 }
 
 static void why_print(json_t *answer)
