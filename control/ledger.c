@@ -208,6 +208,7 @@ static void transaction_rollback(struct ledger *l)
 		sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
 	l->now = l->saved;
 	sources_rollback(l);
+	fleet_rolled_back(l);
 	// A protection that this commit was to end holds again; one that it was to add stays too.
 	if (protections_load(l) < 0)
 		log_error("ledger: the operator's protections could not be read again");
@@ -226,8 +227,10 @@ static int transaction_end(struct ledger *l, unsigned *ret_topics)
 		topics |= LEDGER_ENTRIES;
 	if (!l->error && l->bulk && bulk_flush(l))
 		topics |= LEDGER_ENTRIES;
+	fleet_flush(l);
 	if (!l->error) {
 		sources_save(l);
+		fleet_save(l);
 		state_save(l);
 	}
 	if (!l->error)
@@ -286,6 +289,8 @@ void ledger_commit(struct ledger *l)
 		free(p);
 	}
 	watchers_call(l, topics);
+	if (error == 0)
+		fleet_committed(l);
 }
 
 static void commit_cb(evutil_socket_t fd, short what, void *ctx)
@@ -345,6 +350,8 @@ static int ledger_prepare(struct ledger *l, char message[256])
 		r = audit_init(l);
 	if (r == 0)
 		r = state_load(l, &wall);
+	if (r == 0)
+		r = fleet_load(l);
 	if (r == 0)
 		r = sources_load(l);
 	if (r == 0)
@@ -434,6 +441,7 @@ void ledger_close(struct ledger *l)
 	if (l->due_fd >= 0)
 		close(l->due_fd);
 	held_fini(l);
+	fleet_fini(l);
 	checkpoint_fini(l);
 	lists_free(l->lists);
 	free(l->bulk_out);

@@ -78,6 +78,69 @@ static bool allow_exists(struct ledger *l, const struct ledger_key *key)
 	return sqlite3_step(stmt) == SQLITE_ROW;
 }
 
+int allow_write(struct ledger *l, const struct allow *allow, bool local)
+{
+	scoped_stmt stmt = NULL;
+	struct ledger_key key;
+	int r = sql_prepare(
+		l,
+		"INSERT INTO allows(key, created, until, due, author, reason, fleet)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(key) DO UPDATE SET"
+		" created=?2, until=?3, due=?4, author=?5, reason=?6, fleet=?7",
+		&stmt
+	);
+
+	if (r < 0)
+		return r;
+	key_pack(&allow->indicator, &key);
+	sql_bind_key(stmt, 1, &key);
+	sqlite3_bind_int64(stmt, 2, allow->created);
+	sqlite3_bind_int64(stmt, 3, allow->until);
+	sqlite3_bind_int64(stmt, 4, deadline_due(l, allow->until));
+	sql_bind_text(stmt, 5, allow->author);
+	sql_bind_text(stmt, 6, allow->reason);
+	sqlite3_bind_int(stmt, 7, local);
+	r = sql_run(l, stmt);
+	l->now.tally.allows = (uint64_t)allows_count(l);
+	l->topics |= LEDGER_EXCEPTIONS;
+	return r;
+}
+
+int allow_put(
+	struct ledger *l,
+	const struct indicator *indicator,
+	int64_t until,
+	const struct actor *actor,
+	char message[192]
+)
+{
+	char object[INDICATOR_TEXT_MAX];
+	int64_t now = clock_wall(l);
+	const struct allow allow = {
+		.indicator = *indicator,
+		.created = now,
+		.until = until,
+		.author = actor->name,
+		.reason = actor->reason,
+	};
+	struct ledger_key key;
+
+	if (until <= now || until > now + ALLOW_MAX + UNTIL_SLACK) {
+		snprintf(message, 192, "an allow ends within 24 h: give --for at most 24h");
+		return -ERANGE;
+	}
+	key_pack(indicator, &key);
+	if (!allow_exists(l, &key) && exceptions_full(l, message))
+		return -ERANGE;
+	indicator_print(indicator, object);
+	if (transaction_begin(l) == 0 && allow_write(l, &allow, fleet_follows(l)) == 0) {
+		allow_audit(l, "allow", object, until, actor);
+		fleet_touch(l, ITEM_ALLOW, "", "", indicator, actor->name, "allow", actor->reason);
+		fleet_ask_item(l, ITEM_ALLOW, "allow", indicator, until, actor);
+	}
+	return 0;
+}
+
 void ledger_allow(
 	struct ledger *l,
 	const struct indicator *indicator,
@@ -87,51 +150,18 @@ void ledger_allow(
 	void *ctx
 )
 {
-	scoped_stmt stmt = NULL;
-	char object[INDICATOR_TEXT_MAX], message[192];
-	int64_t now = clock_wall(l);
-	struct ledger_key key;
+	char message[192] = "";
+	int r = allow_put(l, indicator, until, actor, message);
 
-	if (until <= now || until > now + ALLOW_MAX + UNTIL_SLACK) {
-		pending_done(
-			l, done, ctx, -ERANGE, "an allow ends within 24 h: give --for at most 24h"
-		);
-		return;
-	}
-	key_pack(indicator, &key);
-	if (!allow_exists(l, &key) && exceptions_full(l, message)) {
-		pending_done(l, done, ctx, -ERANGE, message);
-		return;
-	}
-	indicator_print(indicator, object);
-	if (transaction_begin(l) == 0
-	    && sql_prepare(
-		       l,
-		       "INSERT INTO allows(key, created, until, due, author, reason)"
-		       " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(key) DO UPDATE SET"
-		       " created=?2, until=?3, due=?4, author=?5, reason=?6",
-		       &stmt
-	       ) == 0) {
-		sql_bind_key(stmt, 1, &key);
-		sqlite3_bind_int64(stmt, 2, now);
-		sqlite3_bind_int64(stmt, 3, until);
-		sqlite3_bind_int64(stmt, 4, deadline_due(l, until));
-		sql_bind_text(stmt, 5, actor->name);
-		sql_bind_text(stmt, 6, actor->reason);
-		sql_run(l, stmt);
-		l->now.tally.allows = (uint64_t)allows_count(l);
-		l->topics |= LEDGER_EXCEPTIONS;
-		allow_audit(l, "allow", object, until, actor);
-	}
-	pending_done(l, done, ctx, 0, "");
+	pending_done(l, done, ctx, r, message);
 }
 
-void ledger_allow_end(
+int allow_end(
 	struct ledger *l,
 	const struct indicator *indicator,
 	const struct actor *actor,
-	ledger_done done,
-	void *ctx
+	const char *as,
+	char message[192]
 )
 {
 	scoped_stmt stmt = NULL;
@@ -147,13 +177,30 @@ void ledger_allow_end(
 		found = sql_run(l, stmt) == 0 && sqlite3_changes(l->db) > 0;
 	}
 	if (!found) {
-		pending_done(l, done, ctx, -ENOENT, "no such allow: see stanch status");
-		return;
+		snprintf(message, 192, "no such allow: see stanch status");
+		return -ENOENT;
 	}
 	l->now.tally.allows--;
 	l->topics |= LEDGER_EXCEPTIONS;
-	allow_audit(l, "allow.end", object, 0, actor);
-	pending_done(l, done, ctx, 0, "");
+	allow_audit(l, as, object, 0, actor);
+	fleet_touch(l, ITEM_ALLOW, "", "", indicator, actor->name, as, actor->reason);
+	return 0;
+}
+
+void ledger_allow_end(
+	struct ledger *l,
+	const struct indicator *indicator,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	char message[192] = "";
+	int r = allow_end(l, indicator, actor, "allow.end", message);
+
+	if (r == 0)
+		fleet_ask_item(l, ITEM_ALLOW, "allow-end", indicator, 0, actor);
+	pending_done(l, done, ctx, r, message);
 }
 
 int64_t allows_due(struct ledger *l)
@@ -169,28 +216,18 @@ int64_t allows_due(struct ledger *l)
 // One a round: the statement is done before the row is written.
 static bool allow_expire(struct ledger *l, int64_t now)
 {
+	static const struct actor clock = {.name = "ledger", .reason = "its end has come"};
 	scoped_stmt find = NULL;
-	scoped_stmt end = NULL;
-	char object[INDICATOR_TEXT_MAX] = "";
 	struct indicator indicator;
+	char message[192];
 
-	if (sql_prepare(l, "SELECT id, key FROM allows WHERE due <= ?1 LIMIT 1", &find) < 0)
+	if (sql_prepare(l, "SELECT key FROM allows WHERE due <= ?1 LIMIT 1", &find) < 0)
 		return false;
 	sqlite3_bind_int64(find, 1, now);
-	if (sqlite3_step(find) != SQLITE_ROW || transaction_begin(l) < 0)
+	if (sqlite3_step(find) != SQLITE_ROW || sql_indicator(find, 0, &indicator) < 0)
 		return false;
-	if (sql_indicator(find, 1, &indicator) == 0)
-		indicator_print(&indicator, object);
-	if (sql_prepare(l, "DELETE FROM allows WHERE id=?1", &end) < 0)
-		return false;
-	sqlite3_bind_int64(end, 1, sqlite3_column_int64(find, 0));
 	sqlite3_reset(find);
-	if (sql_run(l, end) < 0)
-		return false;
-	l->now.tally.allows--;
-	l->topics |= LEDGER_EXCEPTIONS;
-	audit_add(l, "ledger", "allow.expire", object, "{}");
-	return true;
+	return allow_end(l, &indicator, &clock, "allow.expire", message) == 0;
 }
 
 void allows_expire(struct ledger *l, int64_t now)
@@ -266,28 +303,77 @@ int ledger_exceptions(struct ledger *l, exception_cb cb, void *ctx)
 	return e.ended ? 0 : ledger_allows(l, exception_of_allow, &e);
 }
 
-void ledger_pause(
-	struct ledger *l, int64_t until, const struct actor *actor, ledger_done done, void *ctx
+int pause_put(
+	struct ledger *l,
+	int64_t until,
+	bool whole_fleet,
+	const struct actor *actor,
+	char message[192]
 )
 {
 	int64_t now = clock_wall(l);
 
 	if (until != 0 && (until <= now || until > now + ALLOW_MAX + UNTIL_SLACK)) {
-		pending_done(
-			l, done, ctx, -ERANGE, "a pause ends within 24 h: give --for at most 24h"
-		);
-		return;
+		snprintf(message, 192, "a pause ends within 24 h: give --for at most 24h");
+		return -ERANGE;
 	}
-	if (transaction_begin(l) == 0) {
+	if (transaction_begin(l) < 0)
+		return 0;
+	if (whole_fleet) {
+		pause_fleet_set(l, until);
+	} else {
 		l->now.pause_until = until;
 		l->now.pause_due = until ? deadline_due(l, until) : 0;
-		l->topics |= LEDGER_PAUSE;
-		allow_audit(l, until ? "pause" : "pause.end", "", until, actor);
 	}
-	pending_done(l, done, ctx, 0, "");
+	l->topics |= LEDGER_PAUSE;
+	allow_audit(l, until ? "pause" : "pause.end", whole_fleet ? "fleet" : "", until, actor);
+	if (!whole_fleet)
+		return 0;
+	fleet_touch(
+		l,
+		ITEM_PAUSE,
+		"",
+		"",
+		NULL,
+		actor->name,
+		until ? "pause" : "pause.end",
+		actor->reason
+	);
+	fleet_ask_item(l, ITEM_PAUSE, "pause", NULL, until, actor);
+	return 0;
+}
+
+void pause_fleet_set(struct ledger *l, int64_t until)
+{
+	l->now.fleet.pause_until = until;
+	l->now.fleet.pause_due = until ? deadline_due(l, until) : 0;
+	l->topics |= LEDGER_PAUSE;
+}
+
+void ledger_pause(
+	struct ledger *l, int64_t until, const struct actor *actor, ledger_done done, void *ctx
+)
+{
+	char message[192] = "";
+	int r = pause_put(l, until, false, actor, message);
+
+	pending_done(l, done, ctx, r, message);
+}
+
+void ledger_pause_fleet(
+	struct ledger *l, int64_t until, const struct actor *actor, ledger_done done, void *ctx
+)
+{
+	char message[192] = "";
+	int r = pause_put(l, until, l->fleet != NULL, actor, message);
+
+	pending_done(l, done, ctx, r, message);
 }
 
 int64_t ledger_pause_until(const struct ledger *l)
 {
-	return l->open ? l->saved.pause_until : l->now.pause_until;
+	const struct ledger_now *now = l->open ? &l->saved : &l->now;
+
+	return now->pause_until > now->fleet.pause_until ? now->pause_until
+							 : now->fleet.pause_until;
 }

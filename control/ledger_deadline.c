@@ -87,9 +87,11 @@ static int claims_due_reset(struct ledger *l)
 	scoped_stmt stmt = NULL;
 	int r = sql_prepare(
 		l,
-		"UPDATE claims SET due = CASE state WHEN 1 THEN min(until, orphaned_since + ?1)"
-		" ELSE until END WHERE due < 9223372036854775807 AND due <>"
-		" CASE state WHEN 1 THEN min(until, orphaned_since + ?1) ELSE until END",
+		// Orphans that a brake holds have no grace; AWAY claims are the leader's to end.
+		"UPDATE claims SET due = CASE WHEN state = 1 AND held IS NULL"
+		" THEN min(until, orphaned_since + ?1) ELSE until END"
+		" WHERE due < 9223372036854775807 AND due <> CASE WHEN state = 1 AND held IS NULL"
+		" THEN min(until, orphaned_since + ?1) ELSE until END",
 		&stmt
 	);
 
@@ -138,7 +140,7 @@ int deadline_init(struct ledger *l, int64_t last_wall)
 
 static int64_t claims_due(struct ledger *l)
 {
-	sqlite3_stmt *stmt = l->stmts[STMT_DUE_FIRST];
+	sqlite3_stmt *stmt = l->stmts[fleet_follows(l) ? STMT_DUE_FIRST_LOCAL : STMT_DUE_FIRST];
 	int64_t due = UNTIL_FOREVER;
 
 	if (sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_type(stmt, 0) != SQLITE_NULL)
@@ -155,6 +157,8 @@ static int64_t deadline_next(struct ledger *l)
 		next = allow;
 	if (l->now.pause_until && l->now.pause_due < next)
 		next = l->now.pause_due;
+	if (l->now.fleet.pause_until && l->now.fleet.pause_due < next)
+		next = l->now.fleet.pause_due;
 	return next;
 }
 
@@ -190,7 +194,7 @@ struct due {
 
 static size_t due_read(struct ledger *l, int64_t now, struct due *due, size_t max)
 {
-	sqlite3_stmt *stmt = l->stmts[STMT_DUE_CLAIMS];
+	sqlite3_stmt *stmt = l->stmts[fleet_follows(l) ? STMT_DUE_LOCAL : STMT_DUE_CLAIMS];
 	size_t n = 0;
 
 	sqlite3_bind_int64(stmt, 1, now);
@@ -303,13 +307,22 @@ void deadline_run(struct ledger *l)
 	if (l->space_low)
 		space_check(l);
 	if (!l->ends_held) {
+		fleet_expiring(l, true);
 		claims_expire(l, now);
+		fleet_expiring(l, false);
 		allows_expire(l, now);
-		immunities_expire(l, now);
+		if (!fleet_follows(l))
+			immunities_expire(l, now);
 		if (l->now.pause_until && l->now.pause_due <= now && transaction_begin(l) == 0) {
 			l->now.pause_until = l->now.pause_due = 0;
 			l->topics |= LEDGER_PAUSE;
 			audit_add(l, "ledger", "pause.expire", "", "{}");
+		}
+		if (l->now.fleet.pause_until && l->now.fleet.pause_due <= now
+		    && transaction_begin(l) == 0) {
+			pause_fleet_set(l, 0);
+			audit_add(l, "ledger", "pause.expire", "fleet", "{}");
+			fleet_touch(l, ITEM_PAUSE, "", "", NULL, "ledger", "pause.expire", "");
 		}
 	}
 	deadline_arm(l);

@@ -17,6 +17,11 @@
 #define SETTLE_SLICE 100 // claims in one commit: two to three milliseconds of the loop
 #define IN_PART "; in part: "
 
+static void held_touch(struct ledger *l, const char *source, bool shrink)
+{
+	fleet_touch(l, ITEM_HELD, source, shrink ? "2" : "1", NULL, "ledger", "held", "");
+}
+
 int held_group(
 	struct ledger *l, struct source *source, bool shrink, const char *why, int64_t *ret_id
 )
@@ -40,6 +45,7 @@ int held_group(
 	if (sql_run(l, stmt) < 0)
 		return l->error;
 	*ret_id = sqlite3_last_insert_rowid(l->db);
+	held_touch(l, source->name, shrink);
 	return 0;
 }
 
@@ -81,6 +87,7 @@ void held_keep(
 	held_count(l, row->held_id, 1);
 	claim_object(claim, object, sizeof(object));
 	audit_add_cause(l, "ledger", "claim.hold", object, "cause", why);
+	fleet_touch_claim(l, claim, "ledger", "claim.hold", why);
 }
 
 static int held_summary(struct ledger *l, int64_t id, int64_t n, char *text, size_t size)
@@ -189,6 +196,42 @@ void ledger_list_held(struct ledger *l, const char *name, bool shrink, uint64_t 
 	detail_number(&detail, "members", (int64_t)n);
 	detail_text(&detail, "why", n ? why : "the next reading says otherwise");
 	audit_add(l, name, n ? "list.hold" : "list.release", name, detail_end(&detail));
+	held_touch(l, name, shrink);
+}
+
+// On a follower a list's held change is the leader's to settle. True: it was a list's.
+static bool list_settle_ask(
+	struct ledger *l,
+	int64_t id,
+	bool approve,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	scoped_stmt stmt = NULL;
+
+	if (!fleet_follows(l)
+	    || sql_prepare(
+		       l,
+		       "SELECT s.name, h.shrink FROM held h JOIN sources s ON s.id = h.source"
+		       " WHERE h.id=?1 AND substr(s.name, 1, 5) = 'list:' AND NOT EXISTS"
+		       " (SELECT 1 FROM claims WHERE held=?1)",
+		       &stmt
+	       ) < 0)
+		return false;
+	sqlite3_bind_int64(stmt, 1, id);
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return false;
+	fleet_ask_named(
+		l,
+		approve ? "held-approve" : "held-reject",
+		sql_text(stmt, 0),
+		sqlite3_column_int(stmt, 1) ? "2" : "1",
+		actor
+	);
+	pending_done(l, done, ctx, 0, "the leader is asked: it reads the list");
+	return true;
 }
 
 // True: it was a list's, and is settled.
@@ -229,6 +272,8 @@ static bool list_settle(
 		"reason",
 		actor->reason
 	);
+	snprintf(object, sizeof(object), LIST_SOURCE "%s", name);
+	held_touch(l, object, shrink);
 	pending_done(
 		l,
 		done,
@@ -259,6 +304,8 @@ struct settling {
 	// Claims: there when it began, looked at, of these committed, in force.
 	long n, settled, committed, taken;
 	char why[512]; // the change's own
+	char source[128];
+	bool shrink;
 	struct actor actor;
 	char *actor_name, *actor_reason;
 	ledger_done done;
@@ -369,6 +416,7 @@ static void rest_note(struct settling *s)
 	sqlite3_bind_int64(stmt, 1, s->id);
 	sql_bind_text(stmt, 2, why);
 	sql_run(s->ledger, stmt);
+	held_touch(s->ledger, s->source, s->shrink);
 }
 
 // Protections and capacity are judged again: they may have changed since.
@@ -393,6 +441,7 @@ static bool claim_approve(struct ledger *l, struct held_claim *c, const struct a
 	dirty_raise(l, d, c->row.action, c->row.until);
 	claim_object(&c->claim, object, sizeof(object));
 	audit_add_cause(l, actor->name, "claim.approve", object, "reason", actor->reason);
+	fleet_touch_claim(l, &c->claim, actor->name, "claim.approve", actor->reason);
 	return true;
 }
 
@@ -472,6 +521,7 @@ static bool orphan_settle(struct settling *s, struct held_claim *c)
 	held_count(l, c->row.held_id, -1);
 	claim_object(&c->claim, object, sizeof(object));
 	audit_add_cause(l, s->actor.name, "claim.keep", object, "reason", s->actor.reason);
+	fleet_touch_claim(l, &c->claim, s->actor.name, "claim.keep", s->actor.reason);
 	return true;
 }
 
@@ -551,7 +601,8 @@ static int settling_read(struct settling *s)
 	char *part;
 	int r = sql_prepare(
 		s->ledger,
-		"SELECT h.why, count(*), max(c.id) FROM held h JOIN claims c ON c.held = h.id"
+		"SELECT h.why, count(*), max(c.id), s.name, h.shrink FROM held h"
+		" JOIN claims c ON c.held = h.id JOIN sources s ON s.id = h.source"
 		" WHERE h.id=?1 GROUP BY h.id",
 		&stmt
 	);
@@ -564,6 +615,8 @@ static int settling_read(struct settling *s)
 	snprintf(s->why, sizeof(s->why), "%s", sql_text(stmt, 0));
 	s->n = (long)sqlite3_column_int64(stmt, 1);
 	s->last = sqlite3_column_int64(stmt, 2);
+	snprintf(s->source, sizeof(s->source), "%s", sql_text(stmt, 3));
+	s->shrink = sqlite3_column_int(stmt, 4);
 	part = strstr(s->why, IN_PART); // of an earlier time
 	if (part)
 		*part = '\0';
@@ -583,7 +636,8 @@ static void held_settle(
 	char message[192] = "";
 	int r = -ENOMEM;
 
-	if (list_settle(l, id, approve, actor, done, ctx))
+	if (list_settle_ask(l, id, approve, actor, done, ctx)
+	    || list_settle(l, id, approve, actor, done, ctx))
 		return;
 	s = calloc(1, sizeof(*s));
 	if (!s) {
@@ -604,6 +658,13 @@ static void held_settle(
 	if (s->actor_name && s->actor_reason)
 		r = settling_read(s);
 	if (r == 0) {
+		fleet_ask_named(
+			l,
+			approve ? "held-approve" : "held-reject",
+			s->source,
+			s->shrink ? "2" : "1",
+			actor
+		);
 		settle_step(s);
 		return;
 	}

@@ -79,11 +79,36 @@ static bool immunity_same(struct ledger *l, struct source *s, const struct immun
 	return sqlite3_step(stmt) == SQLITE_ROW;
 }
 
-int ledger_immunity_put(struct ledger *l, const struct immunity *immunity, const char *actor)
+int immunity_write(struct ledger *l, struct source *s, const struct immunity *immunity)
 {
 	scoped_stmt stmt = NULL;
-	struct later later = {.than = immunity->created};
 	struct ledger_key key;
+	int r = sql_prepare(
+		l, "INSERT OR REPLACE INTO immunities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", &stmt
+	);
+
+	if (r < 0)
+		return r;
+	key_pack(&immunity->indicator, &key);
+	// How things stand before it, lists included.
+	dirty_find(l, &immunity->indicator, &key);
+	claimed_note(l, &key);
+	sqlite3_bind_int64(stmt, 1, s->id);
+	sql_bind_text(stmt, 2, immunity->ref);
+	sql_bind_key(stmt, 3, &key);
+	sqlite3_bind_int64(stmt, 4, immunity->created);
+	sqlite3_bind_int64(stmt, 5, immunity->until);
+	sql_bind_text(stmt, 6, immunity->author);
+	sql_bind_text(stmt, 7, immunity->reason);
+	r = sql_run(l, stmt);
+	if (r == 0)
+		claims_weigh(l, &immunity->indicator);
+	return r;
+}
+
+int ledger_immunity_put(struct ledger *l, const struct immunity *immunity, const char *actor)
+{
+	struct later later = {.than = immunity->created};
 	char object[1024];
 	int r;
 
@@ -101,28 +126,21 @@ int ledger_immunity_put(struct ledger *l, const struct immunity *immunity, const
 	ledger_claims_of(l, &immunity->indicator, false, claim_is_later, &later);
 	if (later.found)
 		return -EEXIST;
-	r = sql_prepare(
-		l, "INSERT OR REPLACE INTO immunities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", &stmt
-	);
-	if (r < 0)
-		return r;
-	key_pack(&immunity->indicator, &key);
-	// How things stand before it, lists included.
-	dirty_find(l, &immunity->indicator, &key);
-	claimed_note(l, &key);
-	sqlite3_bind_int64(stmt, 1, s->id);
-	sql_bind_text(stmt, 2, immunity->ref);
-	sql_bind_key(stmt, 3, &key);
-	sqlite3_bind_int64(stmt, 4, immunity->created);
-	sqlite3_bind_int64(stmt, 5, immunity->until);
-	sql_bind_text(stmt, 6, immunity->author);
-	sql_bind_text(stmt, 7, immunity->reason);
-	r = sql_run(l, stmt);
+	r = immunity_write(l, s, immunity);
 	if (r < 0)
 		return r;
 	object_print(immunity, object, sizeof(object));
 	audit_add_cause(l, actor, "immunity.put", object, "reason", immunity->reason);
-	claims_weigh(l, &immunity->indicator);
+	fleet_touch(
+		l,
+		ITEM_IMMUNITY,
+		immunity->source,
+		immunity->ref,
+		&immunity->indicator,
+		actor,
+		"immunity.put",
+		immunity->reason
+	);
 	return 0;
 }
 
@@ -160,6 +178,7 @@ int ledger_immunity_end(
 		return -ENOENT;
 	object_print(&immunity, object, sizeof(object));
 	audit_add_cause(l, actor, "immunity.end", object, "cause", cause);
+	fleet_touch(l, ITEM_IMMUNITY, source, ref, indicator, actor, "immunity.end", cause);
 	claims_weigh(l, indicator);
 	return 0;
 }

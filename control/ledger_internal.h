@@ -15,6 +15,7 @@
 //   ledger_note.c      cursors, notes, sources    ledger_told.c   what was told to cases
 //   ledger_space.c     the reserve on disk   audit.c         the chain
 //   ledger_checkpoint.c  the thread that empties the write-ahead log
+//   ledger_fleet*.c    the fleet: records, asks, checkpoints (ledger_fleet_internal.h)
 //
 // One transaction is open at a time and shared by all writers of about 2 ms. `now` is what it will
 // be after the commit, `saved` what it was before: a failure copies it back.
@@ -22,6 +23,7 @@
 #pragma once
 
 #include "control/ledger.h"
+#include "control/ledger_fleet.h"
 #include "control/ledger_key.h"
 #include "control/protect.h"
 #include "rules/siphash.h"
@@ -78,6 +80,17 @@ enum stmt {
 	STMT_HELD_END,
 	STMT_DUE_CLAIMS,
 	STMT_DUE_FIRST,
+	STMT_DUE_LOCAL,
+	STMT_DUE_FIRST_LOCAL,
+	STMT_FLEET_PUT,
+	STMT_FLEET_RECORD_ADD,
+	STMT_FLEET_CLAIM,
+	STMT_FLEET_CLAIM_PUT,
+	STMT_FLEET_THEIRS,
+	STMT_FLEET_LOCAL,
+	STMT_FLEET_AWAY,
+	STMT_FLEET_ASK_ADD,
+	STMT_FLEET_ASK_FIND,
 	STMT_IMMUNE,
 	STMT_BULK_ADD,
 	STMT_BULK_TRIM,
@@ -90,7 +103,25 @@ struct tally {
 	uint64_t entries, enforce, monitor, names;
 };
 
+struct fleet_now {
+	struct fleet_place place;
+	bool leads; // not stored
+	uint64_t epoch; // the highest seen
+	char leader[FLEET_NAME_MAX];
+	char up[48];
+	int64_t pause_until, pause_due; // of the whole fleet
+	char resync[96]; // why another checkpoint is needed; "": it is not
+	// What the last record of a commit said; end_number 0: none did.
+	uint64_t end_number, end_count;
+	struct digest end_digest;
+	uint64_t ask_last; // the newest ask's number
+	uint64_t asks; // unsettled
+	uint64_t differ; // claims that are local or away
+	uint64_t first, records, octets; // kept
+};
+
 struct ledger_now {
+	struct fleet_now fleet;
 	struct revision revision;
 	struct digest digest;
 	struct tally tally;
@@ -203,6 +234,7 @@ struct ledger {
 	EVP_MD *sha256;
 	EVP_MD_CTX *sha256_ctx;
 
+	struct ledger_fleet *fleet; // NULL: single
 	struct lists *lists;
 	struct list_batch *bulk; // being committed; NULL: none
 	struct bulk_out *bulk_out;
@@ -269,6 +301,10 @@ struct claim_row {
 enum submit_code claim_judge_again(
 	struct ledger *, const struct indicator *, const struct ledger_key *, char message[192]
 );
+// The tallies of a claim that comes (by 1) or goes (by −1) in that state.
+void claim_count(struct ledger *, struct source *, enum claim_state, int by);
+// In the open transaction.
+void submit_item_now(struct ledger *, const struct submit_item *, const struct actor *, struct submit_result *);
 void claim_state_set(
 	struct ledger *,
 	struct source *,
@@ -315,14 +351,50 @@ void ledger_list_held(
 
 // --- ledger_protection.c
 int protections_load(struct ledger *);
+int protection_write(
+	struct ledger *,
+	const struct indicator *,
+	const char *reason,
+	const char *author,
+	int64_t created,
+	bool local
+);
+// As ledger_protect, ledger_protect_end; 0 or the refusal.
+int protection_put(
+	struct ledger *, const struct indicator *, const struct actor *, char message[192]
+);
+int protection_end(
+	struct ledger *, const struct indicator *, const struct actor *, char message[192]
+);
 
 // --- ledger_allow.c
+int allow_write(struct ledger *, const struct allow *, bool local);
+// As ledger_allow, ledger_allow_end, ledger_pause; 0 or the refusal.
+int allow_put(
+	struct ledger *,
+	const struct indicator *,
+	int64_t until,
+	const struct actor *,
+	char message[192]
+);
+int allow_end(
+	struct ledger *,
+	const struct indicator *,
+	const struct actor *,
+	const char *as,
+	char message[192]
+);
+int pause_put(
+	struct ledger *, int64_t until, bool whole_fleet, const struct actor *, char message[192]
+);
+void pause_fleet_set(struct ledger *, int64_t until);
 void allows_expire(struct ledger *, int64_t now);
 int64_t allows_due(struct ledger *);
 // Is there room for no further protection or allow in the data plane? Says so.
 bool exceptions_full(struct ledger *, char message[192]);
 
 // --- ledger_immunity.c
+int immunity_write(struct ledger *, struct source *, const struct immunity *);
 void immunities_judged(struct ledger *, const struct indicator *denied); // by a case: they end
 void immunities_expire(struct ledger *, int64_t now);
 
@@ -345,6 +417,52 @@ void space_fini(struct ledger *);
 // --- ledger_checkpoint.c
 int checkpoint_init(struct ledger *);
 void checkpoint_fini(struct ledger *);
+
+// --- ledger_fleet*.c
+enum fleet_item_kind {
+	ITEM_CLAIM, // as it is now: there, or gone
+	ITEM_ALLOW,
+	ITEM_IMMUNITY,
+	ITEM_PROTECT,
+	ITEM_PAUSE,
+	ITEM_HELD, // of the source; ref "1" growth, "2" shrink
+	ITEM_ASKED, // an answer
+	ITEM_KINDS,
+};
+int fleet_load(struct ledger *);
+void fleet_fini(struct ledger *);
+// In the commit: records of what was touched; then the place and what else is kept.
+void fleet_flush(struct ledger *);
+void fleet_save(struct ledger *);
+void fleet_rolled_back(struct ledger *);
+void fleet_committed(struct ledger *); // tells who waits for records and asks
+// On a leader: a record will say how that is once the commit is written. Else nothing.
+void fleet_touch(
+	struct ledger *,
+	enum fleet_item_kind,
+	const char *source, // NULL, "": none, here and below
+	const char *ref,
+	const struct indicator *,
+	const char *actor,
+	const char *as, // the audit's word for it
+	const char *why
+);
+void fleet_touch_claim(
+	struct ledger *, const struct claim *, const char *actor, const char *as, const char *why
+);
+// Operators act here, and the leader is another gateway.
+bool fleet_follows(const struct ledger *);
+// A claim that is about to be written here, on a follower: local from now on.
+void fleet_mark_local(struct ledger *, int64_t id);
+void fleet_mark_new(struct ledger *); // the row just made
+// A claim that ends here: true where the row stays, because the log has it.
+bool fleet_mark_away(struct ledger *, const struct claim_row *);
+void fleet_expiring(struct ledger *, bool); // what ends now, a clock ends
+// Asks the leader to do the same; nothing where this is no follower.
+void fleet_ask_submit(struct ledger *, const struct submit_item *, const struct actor *);
+void fleet_ask_item(struct ledger *, enum fleet_item_kind, const char *op, const struct indicator *, int64_t until, const struct actor *);
+// A held change or a list, by name. `ref`: "1" growth, "2" shrink.
+void fleet_ask_named(struct ledger *, const char *op, const char *source, const char *ref, const struct actor *);
 
 // --- audit.c
 int audit_init(struct ledger *);

@@ -29,6 +29,64 @@ int protections_load(struct ledger *l)
 	return sql_errno(rc, l->db);
 }
 
+int protection_write(
+	struct ledger *l,
+	const struct indicator *indicator,
+	const char *reason,
+	const char *author,
+	int64_t created,
+	bool local
+)
+{
+	scoped_stmt stmt = NULL;
+	struct ledger_key key;
+	int r = sql_prepare(
+		l,
+		"INSERT OR REPLACE INTO protections(key, reason, author, created, fleet)"
+		" VALUES (?1, ?2, ?3, ?4, ?5)",
+		&stmt
+	);
+
+	if (r < 0)
+		return r;
+	key_pack(indicator, &key);
+	sql_bind_key(stmt, 1, &key);
+	sql_bind_text(stmt, 2, reason);
+	sql_bind_text(stmt, 3, author);
+	sqlite3_bind_int64(stmt, 4, created);
+	sqlite3_bind_int(stmt, 5, local);
+	r = sql_run(l, stmt);
+	// XXX: holds from now on even where the commit fails: to protect too much until the
+	// operator repeats it is the safe side.
+	protect_add(l->protect, PROTECT_OPERATOR, indicator, reason ? reason : "");
+	return r;
+}
+
+int protection_put(
+	struct ledger *l,
+	const struct indicator *indicator,
+	const struct actor *actor,
+	char message[192]
+)
+{
+	char object[INDICATOR_TEXT_MAX];
+
+	if (exceptions_full(l, message))
+		return -ERANGE;
+	indicator_print(indicator, object);
+	if (transaction_begin(l) == 0
+	    && protection_write(
+		       l, indicator, actor->reason, actor->name, clock_wall(l), fleet_follows(l)
+	       ) == 0) {
+		audit_add_cause(l, actor->name, "protect", object, "reason", actor->reason);
+		fleet_touch(
+			l, ITEM_PROTECT, "", "", indicator, actor->name, "protect", actor->reason
+		);
+		fleet_ask_item(l, ITEM_PROTECT, "protect", indicator, 0, actor);
+	}
+	return 0;
+}
+
 void ledger_protect(
 	struct ledger *l,
 	const struct indicator *indicator,
@@ -37,38 +95,17 @@ void ledger_protect(
 	void *ctx
 )
 {
-	scoped_stmt stmt = NULL;
-	char object[INDICATOR_TEXT_MAX], message[192];
-	struct ledger_key key;
+	char message[192] = "";
+	int r = protection_put(l, indicator, actor, message);
 
-	if (exceptions_full(l, message)) {
-		pending_done(l, done, ctx, -ERANGE, message);
-		return;
-	}
-	key_pack(indicator, &key);
-	indicator_print(indicator, object);
-	if (transaction_begin(l) == 0
-	    && sql_prepare(l, "INSERT OR REPLACE INTO protections VALUES (?1, ?2, ?3, ?4)", &stmt)
-		    == 0) {
-		sql_bind_key(stmt, 1, &key);
-		sql_bind_text(stmt, 2, actor->reason);
-		sql_bind_text(stmt, 3, actor->name);
-		sqlite3_bind_int64(stmt, 4, clock_wall(l));
-		sql_run(l, stmt);
-		audit_add_cause(l, actor->name, "protect", object, "reason", actor->reason);
-	}
-	// XXX: holds from now on even where the commit fails: to protect too much until the
-	// operator repeats it is the safe side.
-	protect_add(l->protect, PROTECT_OPERATOR, indicator, actor->reason ? actor->reason : "");
-	pending_done(l, done, ctx, 0, "");
+	pending_done(l, done, ctx, r, message);
 }
 
-void ledger_protect_end(
+int protection_end(
 	struct ledger *l,
 	const struct indicator *indicator,
 	const struct actor *actor,
-	ledger_done done,
-	void *ctx
+	char message[192]
 )
 {
 	scoped_stmt stmt = NULL;
@@ -84,15 +121,30 @@ void ledger_protect_end(
 		found = sql_run(l, stmt) == 0 && sqlite3_changes(l->db) > 0;
 	}
 	if (!found) {
-		pending_done(
-			l, done, ctx, -ENOENT, "no protection of an operator's: see stanch protect"
-		);
-		return;
+		snprintf(message, 192, "no protection of an operator's: see stanch protect");
+		return -ENOENT;
 	}
 	audit_add_cause(l, actor->name, "protect.end", object, "reason", actor->reason);
+	fleet_touch(l, ITEM_PROTECT, "", "", indicator, actor->name, "protect.end", actor->reason);
 	// Where the commit fails, the roll-back puts it back.
 	protect_remove(l->protect, PROTECT_OPERATOR, indicator);
-	pending_done(l, done, ctx, 0, "");
+	return 0;
+}
+
+void ledger_protect_end(
+	struct ledger *l,
+	const struct indicator *indicator,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	char message[192] = "";
+	int r = protection_end(l, indicator, actor, message);
+
+	if (r == 0)
+		fleet_ask_item(l, ITEM_PROTECT, "protect-end", indicator, 0, actor);
+	pending_done(l, done, ctx, r, message);
 }
 
 struct conflicts {

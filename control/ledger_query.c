@@ -12,7 +12,7 @@
 
 #define CLAIM_SELECT                                                                               \
 	"SELECT c.id, s.name, c.ref, c.key, c.author, c.inferred, c.reason, c.action, c.created,"  \
-	" c.until, c.state, c.orphaned_since, c.case_number, c.tlp"                                \
+	" c.until, c.state, c.orphaned_since, c.case_number, c.tlp, c.fleet"                       \
 	" FROM claims c JOIN sources s ON s.id = c.source "
 
 static int claim_read(sqlite3_stmt *stmt, struct claim *ret_claim)
@@ -31,6 +31,7 @@ static int claim_read(sqlite3_stmt *stmt, struct claim *ret_claim)
 		.orphaned_since = sqlite3_column_int64(stmt, 11),
 		.case_number = sql_text(stmt, 12),
 		.tlp = sqlite3_column_int(stmt, 13),
+		.local = sqlite3_column_int(stmt, 14) == 1,
 	};
 	return sql_indicator(stmt, 3, &ret_claim->indicator);
 }

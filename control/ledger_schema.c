@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT_FIRST 2 // of the file; 1 was never released
-#define FORMAT 5
+#define FORMAT 6
 
 // Format 2. What came later stands in migrations[], for new files too: one way to each format.
 // Times are seconds since the epoch. claims.due and allows.due are ledger time (see
@@ -97,6 +97,34 @@ static const char *const migrations[FORMAT] = {
 	  " seq INTEGER PRIMARY KEY, number INTEGER NOT NULL, batch INTEGER NOT NULL,"
 	  " list INTEGER NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL);"
 	  "PRAGMA user_version = 5;",
+	// fleet: 0 as in the fleet's log, 1 local, 2 away. theirs_*: what the log says of one that
+	// differs, where it is in force there.
+	[5] = "ALTER TABLE claims ADD COLUMN fleet INTEGER NOT NULL DEFAULT 0;"
+	      "ALTER TABLE claims ADD COLUMN theirs_action INTEGER;"
+	      "ALTER TABLE claims ADD COLUMN theirs_until INTEGER;"
+	      "CREATE INDEX claims_fleet ON claims(due) WHERE fleet <> 0;"
+	      "ALTER TABLE allows ADD COLUMN fleet INTEGER NOT NULL DEFAULT 0;"
+	      "ALTER TABLE protections ADD COLUMN fleet INTEGER NOT NULL DEFAULT 0;"
+	      "CREATE TABLE fleet("
+	      " one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL,"
+	      " number INTEGER NOT NULL, mac BLOB NOT NULL, seen INTEGER NOT NULL,"
+	      " leader TEXT NOT NULL, up TEXT NOT NULL, pause_until INTEGER NOT NULL,"
+	      " resync TEXT NOT NULL, count INTEGER NOT NULL, digest BLOB NOT NULL,"
+	      " end_number INTEGER NOT NULL, ask_last INTEGER NOT NULL);"
+	      "INSERT INTO fleet VALUES (1, 0, 0, zeroblob(32), 0, '', '', 0, '', 0,"
+	      " zeroblob(16), 0, 0);"
+	      "CREATE TABLE fleet_records("
+	      " number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind INTEGER NOT NULL,"
+	      " before_epoch INTEGER NOT NULL, before_mac BLOB NOT NULL, mac BLOB NOT NULL,"
+	      " data BLOB NOT NULL);"
+	      "CREATE TABLE fleet_asks("
+	      " seq INTEGER PRIMARY KEY, object TEXT NOT NULL, key BLOB NOT NULL,"
+	      " at INTEGER NOT NULL, ask TEXT NOT NULL);"
+	      "CREATE INDEX fleet_asks_key ON fleet_asks(key);"
+	      "CREATE TABLE fleet_asked("
+	      " gateway TEXT NOT NULL, seq INTEGER NOT NULL, code INTEGER NOT NULL,"
+	      " message TEXT NOT NULL, PRIMARY KEY(gateway, seq)) WITHOUT ROWID;"
+	      "PRAGMA user_version = 6;",
 };
 
 static const char *const statements[STMT_N] = {
@@ -160,6 +188,45 @@ static const char *const statements[STMT_N] = {
 	  " c.orphaned_since, c.held FROM claims c JOIN sources s ON s.id = c.source"
 	  " WHERE c.due <= ?1 AND c.due < 9223372036854775807 ORDER BY c.due LIMIT ?2",
 	[STMT_DUE_FIRST] = "SELECT min(due) FROM claims WHERE due < 9223372036854775807",
+	// What the fleet's log says ends by the log; AWAY claims have no due.
+	[STMT_DUE_LOCAL]
+	= "SELECT c.id, s.name, c.ref, c.key, c.action, c.state, c.until, c.created,"
+	  " c.orphaned_since, c.held FROM claims c INDEXED BY claims_fleet"
+	  " JOIN sources s ON s.id = c.source"
+	  " WHERE c.fleet <> 0 AND c.due <= ?1 AND c.due < 9223372036854775807"
+	  " ORDER BY c.due LIMIT ?2",
+	[STMT_DUE_FIRST_LOCAL] = "SELECT min(due) FROM claims INDEXED BY claims_fleet"
+				 " WHERE fleet <> 0 AND due < 9223372036854775807",
+	[STMT_FLEET_PUT]
+	= "UPDATE fleet SET epoch=?1, number=?2, mac=?3, seen=?4, leader=?5, up=?6,"
+	  " pause_until=?7, resync=?8, count=?9, digest=?10, end_number=?11, ask_last=?12",
+	[STMT_FLEET_RECORD_ADD]
+	= "INSERT INTO fleet_records(number, epoch, kind, before_epoch, before_mac, mac, data)"
+	  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[STMT_FLEET_CLAIM]
+	= "SELECT id, until, created, orphaned_since, held, action, state, author, inferred,"
+	  " reason, case_number, tlp, fleet, theirs_action, theirs_until,"
+	  " (SELECT 1 + shrink FROM held h WHERE h.id = claims.held)"
+	  " FROM claims WHERE source=?1 AND ref=?2 AND key=?3",
+	[STMT_FLEET_CLAIM_PUT]
+	= "INSERT INTO claims(source, ref, key, action, state, created, until, due,"
+	  " orphaned_since, held, tlp, author, inferred, reason, case_number)"
+	  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+	  " ON CONFLICT(source, ref, key) DO UPDATE SET action=?4, state=?5, created=?6,"
+	  " until=?7, due=?8, orphaned_since=?9, held=?10, tlp=?11, author=?12, inferred=?13,"
+	  " reason=?14, case_number=?15, fleet=0, theirs_action=NULL, theirs_until=NULL",
+	[STMT_FLEET_THEIRS] = "UPDATE claims SET theirs_action=?2, theirs_until=?3 WHERE id=?1",
+	// Before it is written here: what the log says stays known.
+	[STMT_FLEET_LOCAL]
+	= "UPDATE claims SET"
+	  " theirs_action = CASE WHEN fleet <> 0 THEN theirs_action WHEN state < 2 THEN action END,"
+	  " theirs_until = CASE WHEN fleet <> 0 THEN theirs_until WHEN state < 2 THEN until END,"
+	  " fleet=?2 WHERE id=?1",
+	[STMT_FLEET_AWAY]
+	= "UPDATE claims SET state=3, fleet=2, due=9223372036854775807, held=NULL WHERE id=?1",
+	[STMT_FLEET_ASK_ADD]
+	= "INSERT INTO fleet_asks(seq, object, key, at, ask) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[STMT_FLEET_ASK_FIND] = "SELECT 1 FROM fleet_asks WHERE key=?1 AND object=?2 LIMIT 1",
 };
 
 int sql_errno(int rc, sqlite3 *db)

@@ -269,7 +269,7 @@ static enum submit_code caution_judge(struct ledger *l, const struct put *put, c
 {
 	char why[192];
 
-	if ((put->found && put->row.state != CLAIM_HELD)
+	if ((put->found && put->row.state < CLAIM_HELD)
 	    || !protect_caution(l->protect, &put->claim->indicator, why))
 		return SUBMIT_OK;
 	if (actor_forces(put->actor)) {
@@ -288,7 +288,7 @@ static enum submit_code put_judge(struct ledger *l, const struct put *put, char 
 	if (excepted == SUBMIT_PROTECTED)
 		return excepted;
 	// A change of what is in force already is no new block.
-	code = put->found && put->row.state != CLAIM_HELD
+	code = put->found && put->row.state < CLAIM_HELD
 		? SUBMIT_OK
 		: capacity_judge(l, &put->claim->indicator, &put->key, message);
 	if (code == SUBMIT_OK)
@@ -355,13 +355,15 @@ static void put_audit(struct ledger *l, const struct put *put, const char *actio
 		detail_text(&detail, "author_is", "inferred");
 	detail_text(&detail, "reason", c->reason);
 	audit_add(l, put->actor->name, action, object, detail_end(&detail));
+	fleet_touch_claim(l, c, put->actor->name, action, note);
 }
 
-// The tallies of a claim that comes (by 1) or goes (by −1) in that state.
-static void claim_count(struct ledger *l, struct source *s, enum claim_state state, int by)
+void claim_count(struct ledger *l, struct source *s, enum claim_state state, int by)
 {
 	struct tally *tally = &l->now.tally;
 
+	if (state == CLAIM_AWAY)
+		return;
 	if (s)
 		s->claims += (uint64_t)by;
 	if (state == CLAIM_HELD) {
@@ -381,9 +383,13 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 
 	if (hold && held_group(l, put->source, false, note, &held) < 0)
 		return;
+	if (put->found)
+		fleet_mark_local(l, put->row.id);
 	put_bind(l, stmt, put, held);
 	if (sql_run(l, stmt) < 0)
 		return;
+	if (!put->found)
+		fleet_mark_new(l);
 	if (hold) // first: a change that counts nothing ends, and this may be the same one
 		held_count(l, held, 1);
 	if (put->found) {
@@ -401,7 +407,7 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 	d = dirty_find(l, &put->claim->indicator, &put->key);
 	if (!d)
 		return;
-	if ((put->found && put->row.state != CLAIM_HELD)
+	if ((put->found && put->row.state < CLAIM_HELD)
 	    || (put->source->list && ledger_immune(l, &put->claim->indicator)))
 		dirty_recompute(l, d);
 	else
@@ -507,13 +513,15 @@ void claim_end(
 	struct ledger_key key;
 	struct dirty *d;
 
-	sqlite3_bind_int64(l->stmts[STMT_CLAIM_END], 1, row->id);
-	if (sql_run(l, l->stmts[STMT_CLAIM_END]) < 0)
-		return;
+	if (!fleet_mark_away(l, row)) {
+		sqlite3_bind_int64(l->stmts[STMT_CLAIM_END], 1, row->id);
+		if (sql_run(l, l->stmts[STMT_CLAIM_END]) < 0)
+			return;
+	}
 	claim_count(l, source, row->state, -1);
 	if (row->held_id)
 		held_count(l, row->held_id, -1);
-	if (row->state != CLAIM_HELD) {
+	if (row->state < CLAIM_HELD) {
 		key_pack(&claim->indicator, &key);
 		d = dirty_find(l, &claim->indicator, &key);
 		if (d)
@@ -521,6 +529,7 @@ void claim_end(
 	}
 	claim_object(claim, object, sizeof(object));
 	audit_add_cause(l, actor, action, object, "cause", cause);
+	fleet_touch_claim(l, claim, actor, action, cause);
 }
 
 void claim_state_set(
@@ -534,6 +543,7 @@ void claim_state_set(
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_CLAIM_STATE];
 
+	fleet_mark_local(l, row->id);
 	sqlite3_bind_int64(stmt, 1, row->id);
 	sqlite3_bind_int(stmt, 2, state);
 	sqlite3_bind_int64(stmt, 3, due);
@@ -572,6 +582,7 @@ orphan(struct ledger *l,
 	}
 	claim_object(put->claim, object, sizeof(object));
 	audit_add_cause(l, put->actor->name, "claim.orphan", object, "cause", text_of(item->cause));
+	fleet_touch_claim(l, put->claim, put->actor->name, "claim.orphan", item->cause);
 }
 
 // The entry does not notice: the claim is there before and after, or the other one is.
@@ -612,6 +623,9 @@ static void move(struct ledger *l, struct put *put, const struct submit_item *it
 	detail_text(&detail, "to", item->to);
 	detail_text(&detail, "cause", text_of(item->cause));
 	audit_add(l, put->actor->name, "claim.move", object, detail_end(&detail));
+	// There it comes, here it goes.
+	fleet_touch_claim(l, &there, put->actor->name, "claim.move", item->cause);
+	fleet_touch_claim(l, put->claim, put->actor->name, "claim.move", item->cause);
 }
 
 static void submit_end(
@@ -631,7 +645,7 @@ static void submit_end(
 		key_pack(&item->claim.indicator, &put.key);
 		put_find(l, &put);
 	}
-	if (!put.found) {
+	if (!put.found || put.row.state == CLAIM_AWAY) {
 		result->code = SUBMIT_NOT_FOUND;
 		snprintf(result->message, sizeof(result->message), "no such claim");
 		return;
@@ -649,6 +663,24 @@ static void submit_end(
 	);
 }
 
+static bool submit_wrote(enum submit_code code)
+{
+	return code == SUBMIT_OK || code == SUBMIT_EXCEPTED || code == SUBMIT_HELD;
+}
+
+void submit_item_now(
+	struct ledger *l,
+	const struct submit_item *item,
+	const struct actor *actor,
+	struct submit_result *result
+)
+{
+	if (item->op == SUBMIT_PUT)
+		submit_put(l, item, actor, result);
+	else
+		submit_end(l, item, actor, result);
+}
+
 void ledger_submit(struct ledger *l, const struct submit *submit, submit_done done, void *ctx)
 {
 	struct pending *pending;
@@ -660,10 +692,9 @@ void ledger_submit(struct ledger *l, const struct submit *submit, submit_done do
 	for (size_t i = 0; i < submit->n && !l->error; i++) {
 		const struct submit_item *item = &submit->items[i];
 
-		if (item->op == SUBMIT_PUT)
-			submit_put(l, item, &submit->actor, &pending->results[i]);
-		else
-			submit_end(l, item, &submit->actor, &pending->results[i]);
+		submit_item_now(l, item, &submit->actor, &pending->results[i]);
+		if (submit_wrote(pending->results[i].code))
+			fleet_ask_submit(l, item, &submit->actor);
 	}
 	if (submit->actor.force && !l->error)
 		audit_add_cause(

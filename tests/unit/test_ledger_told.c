@@ -166,7 +166,13 @@ static void test_migration(void **state)
 	ledger_close(f->ledger);
 	version_set(
 		f,
-		"DROP TABLE told; DROP TABLE immunities; DROP TABLE bulk;"
+		"DROP TABLE told; DROP TABLE immunities; DROP TABLE bulk; DROP INDEX claims_fleet;"
+		" ALTER TABLE claims DROP COLUMN fleet; ALTER TABLE claims DROP COLUMN "
+		"theirs_action;"
+		" ALTER TABLE claims DROP COLUMN theirs_until; ALTER TABLE allows DROP COLUMN "
+		"fleet;"
+		" ALTER TABLE protections DROP COLUMN fleet; DROP TABLE fleet;"
+		" DROP TABLE fleet_records; DROP TABLE fleet_asks; DROP TABLE fleet_asked;"
 		" ALTER TABLE entries ADD COLUMN text TEXT; PRAGMA user_version = 2;"
 	);
 	fixture_open(f);
