@@ -69,8 +69,12 @@ struct redis_list {
 	char why[160]; // it is not read, or not believed; "": all is well
 	// stream
 	char last_id[48]; // of the records taken
-	char marked_id[48]; // of those whose effect is asked for
-	bool gap; // records were trimmed before they were seen
+	int64_t ordinal; // how many were ever added up to it; -1: not known
+	char marked_id[48]; // of those whose effect is asked for, and
+	int64_t marked_ordinal;
+	bool info_due;
+	bool anew; // what the XREAD under way brings was asked for by an id of another stream
+	bool gap; // records were trimmed before they were seen, and no operator has settled it
 };
 
 struct redis_instance {
@@ -113,4 +117,4 @@ void hints_subscribe(struct redis_instance *);
 void streams_begin(struct redis_instance *);
 void streams_lost(struct redis_instance *);
 void stream_load(struct redis_list *); // where the last run stopped
-void stream_info(struct redis_list *, const redisReply *); // records gone unseen?
+void stream_settled(struct redis_list *); // by an operator: what was missed is no alarm any more

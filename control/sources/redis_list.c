@@ -250,6 +250,7 @@ int redis_lists_read(struct redis_lists *r, const char *name)
 				continue;
 			if (!redis_conn_ready(r->instances[i].commands))
 				return -ENOTCONN;
+			stream_settled(&r->instances[i].lists[n]);
 			read_soon(&r->instances[i].lists[n], 0);
 			return 0;
 		}

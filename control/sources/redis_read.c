@@ -516,20 +516,6 @@ static void meta_done(void *ctx, const redisReply *r)
 	size_ask(l, l->type, size_done);
 }
 
-// Its records come by XREAD; here is only asked whether some are gone.
-static void stream_done(void *ctx, const redisReply *r)
-{
-	struct redis_list *l = asking_take(ctx, r);
-
-	if (!l)
-		return;
-	l->missing = false;
-	stream_info(l, r);
-	l->read_ms = redis_now_ms();
-	next_set(l, l->conf->refresh_s * 1000);
-	streams_begin(l->instance);
-}
-
 static void type_done(void *ctx, const redisReply *r)
 {
 	struct redis_list *l = asking_take(ctx, r);
@@ -544,7 +530,11 @@ static void type_done(void *ctx, const redisReply *r)
 	}
 	l->type = type;
 	if (type == TYPE_STREAM) {
-		ASK(l, stream_done, "XINFO", "STREAM", l->conf->key);
+		// Its records come by XREAD, and so does whether some are gone.
+		l->missing = false;
+		l->info_due = true;
+		next_set(l, l->conf->refresh_s * 1000);
+		streams_begin(l->instance);
 		return;
 	}
 	meta_ask(l, meta_done);

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define COUNT "1000"
-#define BLOCK_MS "1000"
+#define BLOCK_MS 1000
 #define NOTES "redis-streams" // owner of the notes
 
 struct stream_id {
@@ -40,60 +40,144 @@ static bool id_before(struct stream_id a, struct stream_id b)
 void stream_load(struct redis_list *l)
 {
 	json_t *note = NULL;
+	const char *id = NULL;
+	json_int_t ordinal = -1;
+	int gap = 0;
 
-	snprintf(l->last_id, sizeof(l->last_id), "0-0");
-	if (ledger_note_get(l->instance->control->ledger, NOTES, l->conf->name, &note) == 0
-	    && json_is_string(note))
-		snprintf(l->last_id, sizeof(l->last_id), "%s", json_string_value(note));
+	if (ledger_note_get(l->instance->control->ledger, NOTES, l->conf->name, &note) == 0)
+		json_unpack(note, "{s:s, s:I, s:b}", "id", &id, "ordinal", &ordinal, "gap", &gap);
+	snprintf(l->last_id, sizeof(l->last_id), "%s", id ? id : "0-0");
+	l->ordinal = ordinal;
+	l->gap = gap;
+	json_decref(note);
+}
+
+static void note_write(struct redis_list *l, const char *id, int64_t ordinal)
+{
+	json_t *note = json_pack(
+		"{s:s, s:I, s:b}", "id", id, "ordinal", (json_int_t)ordinal, "gap", (int)l->gap
+	);
+
+	ledger_note_set(l->instance->control->ledger, NOTES, l->conf->name, note);
 	json_decref(note);
 }
 
 static void marked(void *ctx)
 {
 	struct redis_list *l = ctx;
-	json_t *note = json_string(l->marked_id);
 
-	ledger_note_set(l->instance->control->ledger, NOTES, l->conf->name, note);
-	json_decref(note);
+	note_write(l, l->marked_id, l->marked_ordinal);
 	l->marked_id[0] = '\0';
 }
 
-static const char *info_text(const redisReply *r, const char *name)
+// The note's place stays: records may be on their way that have not taken effect.
+static void gap_set(struct redis_list *l, bool gap)
+{
+	json_t *note = NULL;
+
+	l->gap = gap;
+	if (ledger_note_get(l->instance->control->ledger, NOTES, l->conf->name, &note) < 0
+	    || !json_is_object(note)) {
+		json_decref(note);
+		note_write(l, "0-0", -1);
+		return;
+	}
+	json_object_set_new(note, "gap", json_boolean(gap));
+	ledger_note_set(l->instance->control->ledger, NOTES, l->conf->name, note);
+	json_decref(note);
+}
+
+void stream_settled(struct redis_list *l)
+{
+	if (l->gap)
+		gap_set(l, false);
+}
+
+// --- records that nobody saw
+
+static const redisReply *info_value(const redisReply *r, const char *name)
 {
 	for (size_t i = 0; i + 1 < r->elements; i += 2)
 		if (r->element[i]->str && strcmp(r->element[i]->str, name) == 0)
-			return r->element[i + 1]->str;
+			return r->element[i + 1];
 	return NULL;
 }
 
-void stream_info(struct redis_list *l, const redisReply *r)
+static struct stream_id info_id(const redisReply *r, const char *name)
 {
-	const char *last = info_text(r, "last-generated-id");
-	const char *gone = info_text(r, "max-deleted-entry-id");
-	struct stream_id taken = id_parse(l->last_id);
+	const redisReply *value = info_value(r, name);
 
-	l->why[0] = '\0';
-	if (last && id_before(id_parse(last), taken)) {
-		log_error(
-			"list %s: the stream begins anew at %s, %s was taken: members stay in "
-			"force",
-			l->conf->name,
-			last,
-			l->last_id
-		);
-		snprintf(l->last_id, sizeof(l->last_id), "0-0");
-		l->gap = true;
-	} else if (gone && (taken.ms || taken.seq) && id_before(taken, id_parse(gone))) {
-		if (!l->gap)
-			log_error("list %s: records were trimmed unseen", l->conf->name);
-		l->gap = true;
+	return id_parse(value && value->str ? value->str : "0-0");
+}
+
+static int64_t info_number(const redisReply *r, const char *name)
+{
+	const redisReply *value = info_value(r, name);
+
+	return value && value->type == REDIS_REPLY_INTEGER ? value->integer : -1;
+}
+
+static void gap_found(struct redis_list *l, const char *what)
+{
+	if (!l->gap)
+		log_error("list %s: %s; members stay in force", l->conf->name, what);
+	gap_set(l, true);
+}
+
+// XTRIM leaves no trace but numbers (Redis 7): how many were ever added, and how many are there.
+// It was asked between two XREADs: nothing is on its way.
+static void info_judge(struct redis_list *l, const redisReply *r)
+{
+	struct stream_id taken = id_parse(l->last_id), last = info_id(r, "last-generated-id");
+	struct stream_id first = info_id(r, "recorded-first-entry-id");
+	int64_t added = info_number(r, "entries-added"), there = info_number(r, "length");
+	int64_t removed = added >= 0 && there >= 0 ? added - there : -1;
+	bool begins = taken.ms == 0 && taken.seq == 0;
+
+	if (id_before(last, taken) || (added >= 0 && added < l->ordinal)) {
+		gap_found(l, "the stream was made anew");
+		if (id_before(last, taken)) {
+			snprintf(l->last_id, sizeof(l->last_id), "0-0");
+			l->anew = true;
+		}
+		l->ordinal = removed;
+	} else if (begins) {
+		l->ordinal = removed; // what went before our time is nobody's
+	} else if (!id_before(taken, last)) {
+		l->ordinal = added;
+	} else if (id_before(taken, info_id(r, "max-deleted-entry-id"))) {
+		gap_found(l, "records were deleted unseen");
+	} else if (l->ordinal >= 0 && removed > l->ordinal && (there == 0 || id_before(taken, first))) {
+		gap_found(l, "records were trimmed unseen");
+		l->ordinal = removed;
 	}
-	if (l->gap)
+}
+
+static void info_done(void *ctx, const redisReply *r)
+{
+	struct redis_list *l = ctx;
+
+	if (!r || l->type != TYPE_STREAM)
+		return;
+	if (r->type != REDIS_REPLY_ARRAY) {
 		snprintf(
 			l->why,
 			sizeof(l->why),
-			"records are missing in the stream: what they ended is still in force"
+			"Redis refuses: %.120s",
+			r->type == REDIS_REPLY_ERROR ? r->str : "no description of the stream"
 		);
+		return;
+	}
+	info_judge(l, r);
+	l->read_ms = redis_now_ms();
+	snprintf(
+		l->why,
+		sizeof(l->why),
+		"%s",
+		l->gap ? "records are missing in the stream: what they ended is still in force; "
+			 "settled: stanch lists read"
+		       : ""
+	);
 }
 
 // --- records
@@ -164,10 +248,12 @@ static void records_take(struct redis_list *l, const redisReply *records)
 		if (record->element[1]->type == REDIS_REPLY_ARRAY)
 			record_take(l, record->element[1]);
 		snprintf(l->last_id, sizeof(l->last_id), "%s", record->element[0]->str);
+		l->ordinal += l->ordinal >= 0;
 	}
 	if (records->elements == 0 || l->marked_id[0])
 		return;
 	snprintf(l->marked_id, sizeof(l->marked_id), "%s", l->last_id);
+	l->marked_ordinal = l->ordinal;
 	lists_mark(redis_store(l), l->id, records->elements < 1000, marked, l);
 }
 
@@ -187,7 +273,8 @@ static void streams_done(void *ctx, const redisReply *r)
 		if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2)
 			continue;
 		for (size_t n = 0; n < i->n; n++)
-			if (i->lists[n].type == TYPE_STREAM && stream->element[0]->str
+			if (i->lists[n].type == TYPE_STREAM && !i->lists[n].anew
+			    && stream->element[0]->str
 			    && strcmp(i->lists[n].conf->key, stream->element[0]->str) == 0)
 				records_take(&i->lists[n], stream->element[1]);
 	}
@@ -201,10 +288,23 @@ static void streams_done(void *ctx, const redisReply *r)
 
 static void streams_read(struct redis_instance *i)
 {
-	const char *argv[6 + 2 * LISTS_MAX]
-		= {"XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS"};
+	uint32_t most = i->conf->server.timeout_ms / 2;
+	char block[12];
+	const char *argv[6 + 2 * LISTS_MAX] = {"XREAD", "COUNT", COUNT, "BLOCK", block, "STREAMS"};
 	int argc = 6, n = 0;
 
+	snprintf(block, sizeof(block), "%u", most < BLOCK_MS ? most : BLOCK_MS);
+	for (size_t k = 0; k < i->n; k++) {
+		struct redis_list *l = &i->lists[k];
+
+		l->anew = false;
+		if (l->type == TYPE_STREAM && l->info_due)
+			l->info_due
+				= REDIS_SEND(
+					  i->streams, info_done, l, "XINFO", "STREAM", l->conf->key
+				  )
+				< 0;
+	}
 	for (size_t k = 0; k < i->n; k++)
 		if (i->lists[k].type == TYPE_STREAM)
 			argv[argc + n++] = i->lists[k].conf->key;

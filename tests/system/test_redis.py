@@ -215,6 +215,101 @@ class Lists(Listed, unittest.TestCase):
         with open(self.lab.path("list", "deny.rules"), encoding="ascii") as f:
             return int(re.search(r"revision=\d+\.(\d+)", f.readline()).group(1))
 
+    def record(self, member, *more, op="add"):
+        return self.redis.cli("XADD", "blocklist:bad", *more, "op", op, "indicator", member)
+
+    def test_stream_trimmed_unseen(self):
+        self.start()
+        for member in hosts(5):
+            self.record(member, "MAXLEN", 2, "*")  # trimmed while each is seen: no alarm
+            self.says(lambda s, m=member: self.denied(m), f"{member} is denied")
+        self.says(lambda s: s.get("age") == 0, "it was looked at since")
+        self.assertEqual(self.state()["why"], "")
+        self.lab.end(self.control)
+        for member in hosts(3, 10):
+            self.record(member, "*")
+        self.control = self.lab.start_control()  # the same, not trimmed beyond
+        self.reaches(8)
+        self.assertEqual(self.state()["why"], "")
+        self.lab.end(self.control)
+        self.record(hosts(1)[0], "*", op="remove")
+        self.record(FIRST, "*")
+        self.redis.cli("XTRIM", "blocklist:bad", "MAXLEN", 1)
+        self.control = self.lab.start_control()
+        self.says(lambda s: "records are missing in the stream" in s.get("why", ""), "it is an alarm")
+        self.reaches(9)
+        self.assertTrue(self.denied(hosts(1)[0]))
+        self.assertEqual((self.part()["state"], self.state()["state"]), ("warning", "failing"))
+        # A restart does not settle it, an operator does.
+        self.lab.end(self.control)
+        self.control = self.lab.start_control()
+        self.says(lambda s: "records are missing in the stream" in s.get("why", ""), "it is an alarm still")
+        self.read()
+        self.says(lambda s: s.get("why") == "" and s.get("age", 9) < 2, "it is settled")
+        self.record(hosts(1)[0], "*", op="remove")
+        self.reaches(8)
+
+    def test_stream_made_anew(self):
+        self.start()
+        self.record(FIRST, "*")
+        self.record(SECOND, "*")
+        self.reaches(2)
+        self.redis.cli(text="MULTI\nDEL blocklist:bad\nXADD blocklist:bad 1-1 op add indicator " + THIRD + "\nEXEC\n")
+        self.says(lambda s: "records are missing in the stream" in s.get("why", ""), "it is an alarm")
+        self.reaches(3)
+        self.assertIn("the stream was made anew", self.lab.log("control"))
+        self.record(THIRD, "*", op="remove")
+        self.reaches(2)
+
+    def test_stream_record_deleted_unseen(self):
+        self.start()
+        self.record(FIRST, "*")
+        self.reaches(1)
+        self.lab.end(self.control)
+        gone = self.record(SECOND, "*").strip()
+        self.record(THIRD, "*")
+        self.redis.cli("XDEL", "blocklist:bad", gone, user="admin")
+        self.control = self.lab.start_control()
+        self.says(lambda s: "records are missing in the stream" in s.get("why", ""), "it is an alarm")
+        self.assertIn("records were deleted unseen", self.lab.log("control"))
+
+    def test_keyspace_notifications(self):
+        self.start({"bad": ", refresh_s: 3600, keyspace: true", "deaf": ", refresh_s: 3600"},
+                   **{"notify-keyspace-events": "Kshz$g"})
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.redis.cli("SADD", "blocklist:deaf", FIRST)
+        for name in ("bad", "deaf"):
+            self.read(name)
+            self.reaches(1, name)
+        self.redis.cli("SADD", "blocklist:deaf", SECOND)
+        self.redis.cli("SADD", "blocklist:bad", SECOND)
+        self.reaches(2)  # nobody published a word
+        self.redis.cli("SREM", "blocklist:bad", FIRST)
+        self.reaches(1)
+        self.assertTrue(self.denied(SECOND))
+        self.assertGreater(self.state()["hints"], 1)
+        self.assertEqual((self.state("deaf")["members"], self.state("deaf")["hints"]), (1, 0))
+
+    def test_ttl_of_a_list(self):
+        self.start({"bad": ", refresh_s: 1, ttl: 8s", "keeps": ", refresh_s: 1"})
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.redis.cli("SADD", "blocklist:keeps", SECOND)
+        self.reaches(1)
+        self.reaches(1, "keeps")
+
+        def end():
+            return next(c for c in self.why(FIRST)["claims"] if c["source"] == "list:bad")["until"]
+
+        first = end()
+        lab.wait_for(lambda: end() > first, "a reading that shows it extends it", 20)
+        self.redis.end(signal.SIGKILL)
+        self.says(lambda s: s.get("members") == 0, "it ends by itself", seconds=30)
+        self.assertFalse(self.denied(FIRST))
+        self.assertTrue(self.denied(SECOND))
+        self.redis.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.reaches(1)
+
     def test_eviction_is_warned_of(self):
         self.start(**{"maxmemory-policy": "allkeys-lru"})
         self.redis.cli("SADD", "blocklist:bad", FIRST)
