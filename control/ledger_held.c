@@ -51,13 +51,24 @@ int held_group(
 
 void held_count(struct ledger *l, int64_t held_id, int by)
 {
+	const struct source *source;
+	sqlite3_stmt *stmt;
+	int rc;
+
 	sqlite3_bind_int64(l->stmts[STMT_HELD_COUNT], 1, held_id);
 	sqlite3_bind_int(l->stmts[STMT_HELD_COUNT], 2, by);
 	sql_run(l, l->stmts[STMT_HELD_COUNT]);
 	if (by > 0)
 		return;
-	sqlite3_bind_int64(l->stmts[STMT_HELD_END], 1, held_id);
-	sql_run(l, l->stmts[STMT_HELD_END]);
+	stmt = l->stmts[STMT_HELD_END];
+	sqlite3_bind_int64(stmt, 1, held_id);
+	rc = sqlite3_step(stmt);
+	source = rc == SQLITE_ROW ? source_by_id(l, sqlite3_column_int64(stmt, 0)) : NULL;
+	if (source)
+		held_touch(l, source->name, sqlite3_column_int(stmt, 1));
+	if (sql_errno(rc, l->db) < 0)
+		transaction_fail(l, sql_errno(rc, l->db));
+	sqlite3_reset(stmt);
 }
 
 void held_keep(

@@ -182,7 +182,7 @@ static const char *const statements[STMT_N] = {
 	[STMT_HELD_ADD]
 	= "INSERT INTO held(source, shrink, why, since, n) VALUES (?1, ?2, ?3, ?4, 0)",
 	[STMT_HELD_COUNT] = "UPDATE held SET n = n + ?2 WHERE id=?1",
-	[STMT_HELD_END] = "DELETE FROM held WHERE id=?1 AND n <= 0",
+	[STMT_HELD_END] = "DELETE FROM held WHERE id=?1 AND n <= 0 RETURNING source, shrink",
 	[STMT_DUE_CLAIMS]
 	= "SELECT c.id, s.name, c.ref, c.key, c.action, c.state, c.until, c.created,"
 	  " c.orphaned_since, c.held FROM claims c JOIN sources s ON s.id = c.source"

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026 The stanch authors
+
+#include "tests/unit/fleet_world.h"
+
+static const char *const tables[] = {
+	"SELECT 'claim', s.name, c.ref, hex(c.key), c.action, c.state, c.created, c.until,"
+	" c.orphaned_since, c.tlp, c.author, c.inferred, c.reason, c.case_number,"
+	" (SELECT h.shrink FROM held h WHERE h.id = c.held), c.fleet"
+	" FROM claims c JOIN sources s ON s.id = c.source ORDER BY 2, 3, 4",
+	"SELECT 'entry', hex(key), enforce, monitor FROM entries ORDER BY key",
+	"SELECT 'allow', hex(key), created, until, author, reason, fleet FROM allows ORDER BY key",
+	"SELECT 'protection', hex(key), reason, author, created, fleet FROM protections"
+	" ORDER BY key",
+	"SELECT 'immunity', s.name, i.ref, hex(i.key), i.created, i.until, i.author, i.reason"
+	" FROM immunities i JOIN sources s ON s.id = i.source ORDER BY 2, 3, 4",
+	"SELECT 'held', s.name, h.shrink, h.n, h.why, h.since FROM held h"
+	" JOIN sources s ON s.id = h.source ORDER BY 2, 3",
+	"SELECT 'fleet', epoch, number, hex(mac), seen, up, pause_until, resync, count,"
+	" hex(digest), end_number FROM fleet",
+	"SELECT 'tally', count, hex(digest), claims, orphaned, held, allows, enforce, monitor,"
+	" names FROM state",
+	"SELECT 'source', name, claims FROM sources WHERE claims > 0 ORDER BY name",
+};
+
+void ledger_dump(struct ledger *l, char **ret_text, size_t *ret_size)
+{
+	FILE *to = open_memstream(ret_text, ret_size);
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		sqlite3_stmt *stmt;
+
+		assert_int_equal(sql_prepare(l, tables[i], &stmt), 0);
+		while (sqlite3_step(stmt) == SQLITE_ROW) {
+			for (int c = 0; c < sqlite3_column_count(stmt); c++)
+				fprintf(to, "%s|", sql_text(stmt, c));
+			fprintf(to, "\n");
+		}
+		sqlite3_finalize(stmt);
+	}
+	fclose(to);
+}
