@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
-"""How control reaches a Redis: TLS, Sentinel, and a prefix before every key."""
+"""How control reaches a Redis: TLS, Sentinel, names, a prefix before every key, the recommended ACL."""
 
 import os
+import re
 import signal
+import socket
+import struct
 import subprocess
+import threading
 import unittest
 
 import lab
 from certificates import Authority
 from lab import WORLD
-from redis_peer import AVAILABLE, Redis, Sentinel
+from redis_peer import AVAILABLE, DEPLOY, Redis, Sentinel
 from test_redis import Listed
 
 FIRST, SECOND, THIRD = WORLD
@@ -388,6 +392,112 @@ tls-auth-clients no
         self.again()
         self.redis.cli("SADD", "blocklist:bad", SECOND)
         self.reaches(2)
+
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class LeastPrivilege(Reached, unittest.TestCase):
+    """scripts/deploy/redis/users.acl: enough, and no more."""
+
+    def test_enough_and_no_more(self):
+        kinds = ("set", "hash", "zset", "text", "log")
+        self.begin({name: f"key: 'blocklist:{name}', refresh_s: 1, keyspace: true" for name in kinds}, lab.Lab.bare(),
+                   **{"notify-keyspace-events": "Kshz$gx"})
+        cli = self.redis.cli
+        cli("SADD", "blocklist:set", FIRST)
+        cli("HSET", "blocklist:hash", FIRST, "{}")
+        cli("ZADD", "blocklist:zset", 4102444800, FIRST)
+        cli("SET", "blocklist:text", FIRST)
+        cli("XADD", "blocklist:log", "*", "op", "add", "indicator", FIRST)
+        self.control = self.lab.start_control()
+        for name in kinds:
+            self.reaches(1, name)
+        cli("SADD", "blocklist:set", SECOND)
+        cli("HSET", "blocklist:hash", SECOND, "{}")
+        cli("ZADD", "blocklist:zset", 4102444800, SECOND)
+        for name in ("set", "hash", "zset"):
+            cli("PUBLISH", f"blocklist:{name}:changes", "+" + SECOND)
+            self.reaches(2, name)
+        self.assertEqual(cli("ACL", "LOG", user="admin").strip(), "", "something was refused")
+        # Each right is used: what a gateway never asks for is not granted.
+        stats = cli("INFO", "commandstats", user="admin")
+        with open(os.path.join(DEPLOY, "users.acl"), encoding="ascii") as f:
+            line = next(line for line in f if line.startswith("user stanch "))
+        rights = re.sub(r"\(.*?\)", "", line).split()  # selectors are the fleet's
+        used = {line.split(":")[0].removeprefix("cmdstat_") for line in stats.splitlines() if "calls=" in line}
+        granted = {word[1:] for word in rights if word[0] == "+"} - {"role"}  # with Sentinel
+        self.assertEqual(granted - used, set())
+        for words in (("SADD", "blocklist:set", THIRD), ("DEL", "blocklist:set"), ("GET", "other"), ("SSCAN", "other", 0),
+                      ("PUBLISH", "blocklist:set:changes", "+x"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"),
+                      ("EVAL", "return 1", 0), ("SUBSCRIBE", "other")):
+            self.assertIn("NOPERM", cli(*words, user="stanch", check=False), words)
+
+
+class NameServer(threading.Thread):
+    """Answers A questions with `addresses` over UDP; None: says nothing."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.addresses, self.asked = None, 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                question, who = self.socket.recvfrom(512)
+            except OSError:
+                return
+            self.asked += 1
+            addresses = self.addresses
+            if addresses is None or not question:
+                continue
+            end = question.index(b"\0", 12) + 5
+            kind = struct.unpack(">H", question[end - 4:end - 2])[0]
+            found = [socket.inet_aton(one) for one in addresses] if kind == 1 else []
+            answer = question[:2] + struct.pack(">HHHHH", 0x8180 if addresses else 0x8183, 1, len(found), 0, 0) + question[12:end]
+            for one in found:
+                answer += b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 1, 4) + one
+            self.socket.sendto(answer, who)
+
+
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+@unittest.skipUnless(os.geteuid() == 0, "needs root for a resolv.conf of its own")
+class Names(Reached, unittest.TestCase):
+    """A Redis by name, from a name server of our own."""
+
+    def server(self):
+        return super().server() | {"address": f"redis.stanch.test:{self.port}", "connect_timeout_ms": 2000}
+
+    def test_name_server_that_comes_and_changes(self):
+        home = lab.Lab.bare()
+        self.port = lab.free_port()
+        dns = NameServer()
+        self.addCleanup(dns.socket.close)
+        self.begin({"bad": "key: 'blocklist:bad', refresh_s: 1"}, home, port=self.port)
+        with open(home.path("resolv.conf"), "w", encoding="ascii") as f:
+            f.write(f"nameserver 127.0.0.1:{dns.port}\noptions timeout:1 attempts:1\n")
+        with open(home.path("control.log"), "ab") as log:
+            self.control = home.spawn(
+                None, "unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/resolv.conf && exec "$2" --config "$3"', "sh",
+                home.path("resolv.conf"), lab.binary("stanch-control"), home.path("stanch.yaml"), stdout=log, stderr=log)
+        lab.wait_for(lambda: os.path.exists(home.path("run", "control.sock")), "control listens", 20)
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.says(lambda s: "not resolved" in s.get("why", "") or "no answer in time" in s.get("why", ""), "nobody answers")
+        self.assertGreater(dns.asked, 0)
+        dns.addresses = []
+        self.says(lambda s: "not resolved: " in s.get("why", ""), "the name is not known", seconds=40)
+        # Nobody listens at the first address: the next try takes the other.
+        dns.addresses = ["127.0.0.9", "127.0.0.1"]
+        self.reaches(1, seconds=40)
+        # The old address goes out of use.
+        self.redis.end()
+        self.redis.settings = {"port": self.port, "bind": "127.0.0.8"}
+        self.redis.start()
+        dns.addresses = ["127.0.0.8"]
+        self.redis.cli("SADD", "blocklist:bad", FIRST, SECOND)
+        self.reaches(2, seconds=40)
 
 
 if __name__ == "__main__":
