@@ -47,6 +47,7 @@ void follow_begin(struct fleet *f)
 	follow_stop(f);
 	ledger_fleet_place(f->ledger, &f->follow.expect);
 	f->follow.read_id = fleet_place_id(&f->follow.expect);
+	f->follow.looked_id = (struct fleet_id){0};
 	f->follow.broken = false;
 }
 
@@ -377,9 +378,12 @@ static void head_against_place(struct fleet *f, const struct fleet_head *h, int6
 {
 	struct fleet_follow *w = &f->follow;
 	struct fleet_id place = fleet_id(f), head = fleet_place_id(&h->place);
+	// The head was written after the last look: it is not behind what we held then.
+	bool rewound = fleet_id_compare(head, w->looked_id) < 0;
 	int order = fleet_id_compare(head, place);
 
-	if (order < 0) {
+	w->looked_id = place;
+	if (rewound) {
 		fleet_alarm(
 			f,
 			ALARM_REWOUND,
@@ -392,9 +396,9 @@ static void head_against_place(struct fleet *f, const struct fleet_head *h, int6
 		return;
 	}
 	fleet_alarm_end(f, ALARM_REWOUND);
-	if (order == 0 || !follow_idle(f) || !w->caught_up) {
+	if (order <= 0 || !follow_idle(f) || !w->caught_up) {
 		w->behind_ms = 0;
-		if (order == 0)
+		if (order == 0 && !f->resync.wanted)
 			fleet_alarm_end(f, ALARM_GAP);
 		return;
 	}

@@ -133,6 +133,7 @@ struct fleet_follow {
 	struct fleet_head head;
 	bool head_known;
 	int64_t head_asked_ms, head_grew_ms; // 0: never
+	struct fleet_id looked_id; // our place when the head was last seen to grow
 	int64_t behind_ms; // since when the head is ahead and nothing comes; 0: it is not
 	int64_t compare_ms;
 };

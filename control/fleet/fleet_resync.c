@@ -269,8 +269,10 @@ static void begun(void *ctx, int error, const char *message)
 static bool usable(const struct fleet *f, const struct fleet_checkpoint *c)
 {
 	struct fleet_id from = fleet_place_id(&c->from);
+	int order = fleet_id_compare(from, fleet_id(f));
 
-	if (fleet_id_compare(from, fleet_id(f)) < 0)
+	// One that begins at our place closes no gap behind it.
+	if (order < 0 || (order == 0 && f->resync.stalls))
 		return false;
 	return !f->resync.used || fleet_id_compare(from, f->resync.newer_than) > 0;
 }
