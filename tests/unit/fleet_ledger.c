@@ -45,6 +45,13 @@ bool fake_same(const struct ledger *a, const struct ledger *b)
 	return memcmp(a->on, b->on, sizeof(a->on)) == 0;
 }
 
+static unsigned pending;
+
+unsigned fake_pending(void)
+{
+	return pending;
+}
+
 static void later_cb(evutil_socket_t fd, short what, void *ctx)
 {
 	struct later *later = ctx;
@@ -53,6 +60,7 @@ static void later_cb(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	later->done(later->ctx, later->error, later->error ? strerror(-later->error) : "");
 	free(later);
+	pending--;
 }
 
 static void later(struct ledger *l, ledger_done done, void *ctx, int error)
@@ -61,6 +69,7 @@ static void later(struct ledger *l, ledger_done done, void *ctx, int error)
 	struct later *later = malloc(sizeof(*later));
 
 	*later = (struct later){done, ctx, error};
+	pending++;
 	event_base_once(l->base, -1, EV_TIMEOUT, later_cb, later, &soon);
 }
 

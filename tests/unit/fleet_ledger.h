@@ -54,6 +54,7 @@ struct ledger {
 };
 
 struct ledger *fake_new(struct event_base *);
+unsigned fake_pending(void); // callbacks that are still to come
 void fake_free(struct ledger *);
 // An operator on this gateway: a record where it leads, else at once here and upward.
 void fake_set(struct ledger *, int entry, bool on);

@@ -214,8 +214,8 @@ static int world_fini(void **state)
 	for (int i = 0; i < N; i++)
 		gateway_kill(w, i);
 	// What the ledgers still have to say.
-	for (int i = 0; i < 20; i++)
-		event_base_loop(w->base, EVLOOP_NONBLOCK);
+	while (fake_pending() > 0)
+		event_base_loop(w->base, EVLOOP_ONCE);
 	for (int i = 0; i < N; i++)
 		if (w->g[i].control.ledger)
 			fake_free(w->g[i].control.ledger);
