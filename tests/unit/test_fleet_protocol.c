@@ -9,6 +9,7 @@
 #include "tests/unit/fleet_ledger.h"
 
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,14 +91,12 @@ static void redis_start(struct world *w)
 		_exit(127);
 	}
 	for (;;) {
-		const struct timespec pause = {.tv_nsec = 20000000};
-
 		w->cli = redisConnectUnix(w->socket);
 		if (w->cli && !w->cli->err)
 			break;
 		redisFree(w->cli);
 		assert_true(fleet_now_ms() < until);
-		nanosleep(&pause, NULL);
+		poll(NULL, 0, 20);
 	}
 }
 
