@@ -271,7 +271,7 @@ int ledger_audit_page(struct ledger *l, int64_t before, size_t max, audit_cb cb,
 	int r;
 
 	snprintf(sql, sizeof(sql), "%s WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2", audit_columns);
-	r = sql_prepare(l, sql, &stmt);
+	r = sql_kept(l, sql, &stmt);
 	if (r < 0)
 		return r;
 	sqlite3_bind_int64(stmt, 1, before > 0 ? before : INT64_MAX);
@@ -297,7 +297,7 @@ static int records_after(struct ledger *l, int64_t after, int64_t max, sqlite3_s
 		"%s WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
 		audit_columns
 	);
-	r = sql_prepare(l, sql, ret_stmt);
+	r = sql_kept(l, sql, ret_stmt);
 	if (r < 0)
 		return r;
 	sqlite3_bind_int64(*ret_stmt, 1, after);
@@ -321,7 +321,7 @@ int ledger_audit_after(struct ledger *l, int64_t after, size_t max, audit_cb cb,
 static int beyond_check(struct ledger *l)
 {
 	scoped_stmt stmt = NULL;
-	int r = sql_prepare(l, "SELECT 1 FROM audit WHERE seq > ?1", &stmt);
+	int r = sql_kept(l, "SELECT 1 FROM audit WHERE seq > ?1", &stmt);
 
 	if (r < 0)
 		return r;

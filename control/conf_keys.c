@@ -170,7 +170,7 @@ static const struct conf_key f5xc_keys[] = {
 	KEY(conf_f5xc, "fleet_id", KEY_TEXT, fleet_id, NULL, "label of the owner; without: control.fleet.id"),
 	LIST(conf_f5xc, "mirror", mirror, "cases,operators", "whose entries: cases, operators, list:NAME"),
 	WORD(conf_f5xc, "max_tlp", max_tlp, tlp_words, "AMBER", "entries of cases above this TLP are not mirrored"),
-	NUMBER(conf_f5xc, "min_interval_ms", KEY_U32, min_interval_ms, "5000", 1, 3600000, "between two writes of one set"),
+	NUMBER(conf_f5xc, "min_interval_ms", KEY_U32, min_interval_ms, "5000", 1, 3600000, "between two writes of one set; at 1 nothing waits"),
 	NUMBER(conf_f5xc, "reconcile_s", KEY_U32, reconcile_s, "300", 1, 86400, "between comparisons of everything"),
 	NUMBER(conf_f5xc, "set_size", KEY_U32, set_size, "1000", 1, 1023, "prefixes to which a set is filled; F5 takes 1024"),
 	NUMBER(conf_f5xc, "max_sets", KEY_U32, max_sets, "128", 1, 128, "sets of one address family; what finds no place in them is refused there"),

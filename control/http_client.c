@@ -23,6 +23,7 @@
 #define CONNECTIONS_MAX 8
 #define STARTS_MAX 256 // starts remembered for the rate
 #define PEERS_MAX 16 // addresses remembered
+#define IDLE_MAX CONNECTIONS_MAX // handles kept, set up but for what differs by request
 
 // One request: queued, then with curl.
 struct transfer {
@@ -55,6 +56,8 @@ struct http_client {
 	struct event *starter; // the queue's
 	struct transfers queue, running;
 	size_t n_queue, n_running;
+	CURL *idle[IDLE_MAX];
+	size_t n_idle;
 	int64_t starts[STARTS_MAX]; // ring of monotonic milliseconds
 	size_t n_starts, next_start;
 	struct http_client_counters counters;
@@ -88,10 +91,25 @@ static int64_t clock_ms(clockid_t clock)
 
 // --- one transfer
 
+static void easy_put(struct http_client *client, CURL *easy)
+{
+	if (client->n_idle == IDLE_MAX) {
+		curl_easy_cleanup(easy);
+		return;
+	}
+	// Nothing of the request is left in it.
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, NULL);
+	curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L);
+	client->idle[client->n_idle++] = easy;
+}
+
 static void transfer_free(struct transfer *transfer)
 {
 	if (transfer->easy)
-		curl_easy_cleanup(transfer->easy);
+		easy_put(transfer->client, transfer->easy);
 	free(transfer->body);
 	free(transfer->sent);
 	free(transfer);
@@ -260,32 +278,46 @@ static bool fence_pass(struct transfer *transfer)
 	return true;
 }
 
-static void transfer_set(struct transfer *transfer, const char *path)
+// What is alike in all requests.
+static CURL *easy_make(const struct http_client *client)
 {
-	struct http_client *client = transfer->client;
 	const struct http_service *service = &client->service;
-	CURL *easy = transfer->easy;
-	char url[4096];
-	snprintf(url, sizeof(url), "%s%s", service->base_url, path);
-	curl_easy_setopt(easy, CURLOPT_URL, url);
+	CURL *easy = curl_easy_init();
+	if (!easy)
+		return NULL;
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "stanch/" STANCH_VERSION);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	// Not the environment's: a daemon's proxy stands in its configuration.
 	curl_easy_setopt(easy, CURLOPT_PROXY, service->proxy ? service->proxy : "");
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)service->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)service->connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)service->max_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_come);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_come);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, connected);
+	tls_set(easy, client);
+	return easy;
+}
+
+static CURL *easy_get(struct http_client *client)
+{
+	return client->n_idle ? client->idle[--client->n_idle] : easy_make(client);
+}
+
+static void transfer_set(struct transfer *transfer, const char *path)
+{
+	CURL *easy = transfer->easy;
+	char url[4096];
+	snprintf(url, sizeof(url), "%s%s", transfer->client->service.base_url, path);
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error_text);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-	tls_set(easy, client);
+	// The fence may have made it shorter for the one before.
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)transfer->client->service.timeout_ms);
 }
 
 // --- what came of it
@@ -548,7 +580,7 @@ int http_client_request(
 	transfer->client = client;
 	transfer->done = done;
 	transfer->ctx = ctx;
-	transfer->easy = curl_easy_init();
+	transfer->easy = easy_get(client);
 	if (body)
 		transfer->sent = malloc(body_len + 1);
 	if (!transfer->easy || (body && !transfer->sent)) {
@@ -678,6 +710,8 @@ void http_client_free(struct http_client *client)
 		TAILQ_REMOVE(&client->queue, transfer, next);
 		transfer_free(transfer);
 	}
+	while (client->n_idle > 0)
+		curl_easy_cleanup(client->idle[--client->n_idle]);
 	if (client->multi)
 		curl_multi_cleanup(client->multi);
 	if (client->timer)

@@ -38,7 +38,7 @@ static int64_t allows_count(struct ledger *l)
 {
 	scoped_stmt stmt = NULL;
 
-	if (sql_prepare(l, "SELECT count(*) FROM allows", &stmt) < 0
+	if (sql_kept(l, "SELECT count(*) FROM allows", &stmt) < 0
 	    || sqlite3_step(stmt) != SQLITE_ROW)
 		return 0;
 	return sqlite3_column_int64(stmt, 0);
@@ -72,7 +72,7 @@ static bool allow_exists(struct ledger *l, const struct ledger_key *key)
 {
 	scoped_stmt stmt = NULL;
 
-	if (sql_prepare(l, "SELECT 1 FROM allows WHERE key=?1", &stmt) < 0)
+	if (sql_kept(l, "SELECT 1 FROM allows WHERE key=?1", &stmt) < 0)
 		return false;
 	sql_bind_key(stmt, 1, key);
 	return sqlite3_step(stmt) == SQLITE_ROW;
@@ -82,7 +82,7 @@ int allow_write(struct ledger *l, const struct allow *allow, bool local)
 {
 	scoped_stmt stmt = NULL;
 	struct ledger_key key;
-	int r = sql_prepare(
+	int r = sql_kept(
 		l,
 		"INSERT INTO allows(key, created, until, due, author, reason, fleet)"
 		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(key) DO UPDATE SET"
@@ -172,7 +172,7 @@ int allow_end(
 	key_pack(indicator, &key);
 	indicator_print(indicator, object);
 	if (transaction_begin(l) == 0
-	    && sql_prepare(l, "DELETE FROM allows WHERE key=?1", &stmt) == 0) {
+	    && sql_kept(l, "DELETE FROM allows WHERE key=?1", &stmt) == 0) {
 		sql_bind_key(stmt, 1, &key);
 		found = sql_run(l, stmt) == 0 && sqlite3_changes(l->db) > 0;
 	}
@@ -207,7 +207,7 @@ int64_t allows_due(struct ledger *l)
 {
 	scoped_stmt stmt = NULL;
 
-	if (l->now.tally.allows == 0 || sql_prepare(l, "SELECT min(due) FROM allows", &stmt) < 0
+	if (l->now.tally.allows == 0 || sql_kept(l, "SELECT min(due) FROM allows", &stmt) < 0
 	    || sqlite3_step(stmt) != SQLITE_ROW || sqlite3_column_type(stmt, 0) == SQLITE_NULL)
 		return UNTIL_FOREVER;
 	return sqlite3_column_int64(stmt, 0);
@@ -221,7 +221,7 @@ static bool allow_expire(struct ledger *l, int64_t now)
 	struct indicator indicator;
 	char message[192];
 
-	if (sql_prepare(l, "SELECT key FROM allows WHERE due <= ?1 LIMIT 1", &find) < 0)
+	if (sql_kept(l, "SELECT key FROM allows WHERE due <= ?1 LIMIT 1", &find) < 0)
 		return false;
 	sqlite3_bind_int64(find, 1, now);
 	if (sqlite3_step(find) != SQLITE_ROW || sql_indicator(find, 0, &indicator) < 0)
@@ -241,7 +241,7 @@ int ledger_allows(struct ledger *l, allow_cb cb, void *ctx)
 	scoped_stmt stmt = NULL;
 	int rc, r;
 
-	r = sql_prepare(
+	r = sql_kept(
 		l, "SELECT id, key, created, until, author, reason FROM allows ORDER BY key", &stmt
 	);
 	if (r < 0)

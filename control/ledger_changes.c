@@ -217,7 +217,7 @@ static int changes_bounds(
 )
 {
 	scoped_stmt stmt = NULL;
-	int r = sql_prepare(
+	int r = sql_kept(
 		l,
 		"SELECT f.log_last, coalesce("
 		" (SELECT max(log_last) FROM revisions WHERE number > ?1 AND number <= ?3"
@@ -314,14 +314,14 @@ int ledger_changes(struct ledger *l, struct revision from, size_t max, change_cb
 		return 0;
 	r = changes_bounds(l, from, max < INT32_MAX ? max : INT32_MAX, &first, &last);
 	if (r == 0)
-		r = sql_prepare(
+		r = sql_kept(
 			l,
 			"SELECT seq, number, op, key, enforce, monitor, scope FROM changes"
 			" WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
 			&rows
 		);
 	if (r == 0)
-		r = sql_prepare(
+		r = sql_kept(
 			l,
 			"SELECT seq, number, data FROM bulk WHERE seq > ?1 AND seq <= ?2"
 			" ORDER BY seq",

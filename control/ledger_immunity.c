@@ -62,7 +62,7 @@ static bool immunity_same(struct ledger *l, struct source *s, const struct immun
 	scoped_stmt stmt = NULL;
 	struct ledger_key key;
 
-	if (sql_prepare(
+	if (sql_kept(
 		    l,
 		    "SELECT 1 FROM immunities WHERE source=?1 AND ref=?2 AND key=?3 AND created=?4"
 		    " AND until=?5",
@@ -83,7 +83,7 @@ int immunity_write(struct ledger *l, struct source *s, const struct immunity *im
 {
 	scoped_stmt stmt = NULL;
 	struct ledger_key key;
-	int r = sql_prepare(
+	int r = sql_kept(
 		l, "INSERT OR REPLACE INTO immunities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", &stmt
 	);
 
@@ -161,7 +161,7 @@ int ledger_immunity_end(
 	int r = s ? transaction_begin(l) : -ENOENT;
 
 	if (r == 0)
-		r = sql_prepare(
+		r = sql_kept(
 			l, "DELETE FROM immunities WHERE source=?1 AND ref=?2 AND key=?3", &stmt
 		);
 	if (r < 0)
@@ -214,7 +214,7 @@ int ledger_immunities(
 )
 {
 	scoped_stmt stmt = NULL;
-	int r = sql_prepare(
+	int r = sql_kept(
 		l,
 		COLUMNS "s.name = ?1 AND i.ref >= ?2 AND i.ref < ?2 || char(1114111)"
 			" ORDER BY i.ref",
@@ -234,7 +234,7 @@ int ledger_immunities_of(
 {
 	scoped_stmt stmt = NULL;
 	struct ledger_key key;
-	int r = sql_prepare(l, COLUMNS "i.key = ?1", &stmt);
+	int r = sql_kept(l, COLUMNS "i.key = ?1", &stmt);
 
 	if (r < 0)
 		return r;
@@ -303,7 +303,7 @@ void immunities_judged(struct ledger *l, const struct indicator *denied)
 static int due_find(struct ledger *l, int64_t now, struct found *found)
 {
 	scoped_stmt stmt = NULL;
-	int r = sql_prepare(l, COLUMNS "i.until <= ?1 LIMIT 1", &stmt);
+	int r = sql_kept(l, COLUMNS "i.until <= ?1 LIMIT 1", &stmt);
 
 	if (r < 0)
 		return r;

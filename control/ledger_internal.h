@@ -250,6 +250,8 @@ int sql_errno(int rc, sqlite3 *);
 int sql_run(struct ledger *, sqlite3_stmt *);
 int sql_exec(struct ledger *, const char *sql);
 int sql_prepare(struct ledger *, const char *sql, sqlite3_stmt **ret_stmt);
+// The same, kept for the next time: only for a scoped_stmt, which gives it back.
+int sql_kept(struct ledger *, const char *sql, sqlite3_stmt **ret_stmt);
 void sql_bind_key(sqlite3_stmt *, int at, const struct ledger_key *);
 void sql_bind_text(sqlite3_stmt *, int at, const char *text);
 const char *sql_text(sqlite3_stmt *, int column);

@@ -64,7 +64,7 @@ struct source *source_get(struct ledger *l, const char *name)
 int sources_load(struct ledger *l)
 {
 	scoped_stmt stmt = NULL;
-	int rc, r = sql_prepare(l, "SELECT id, name, claims FROM sources", &stmt);
+	int rc, r = sql_kept(l, "SELECT id, name, claims FROM sources", &stmt);
 
 	if (r < 0)
 		return r;
@@ -175,7 +175,7 @@ void ledger_counts(struct ledger *l, struct ledger_counts *ret_counts)
 		if (!l->sources[i]->configured)
 			ret_counts->sources_gone += l->sources[i]->claims;
 	scoped_stmt stmt = NULL;
-	if (sql_prepare(l, "SELECT total(n) FROM held WHERE shrink", &stmt) == 0
+	if (sql_kept(l, "SELECT total(n) FROM held WHERE shrink", &stmt) == 0
 	    && sqlite3_step(stmt) == SQLITE_ROW)
 		ret_counts->held_ends = (uint64_t)sqlite3_column_int64(stmt, 0);
 }
@@ -183,7 +183,7 @@ void ledger_counts(struct ledger *l, struct ledger_counts *ret_counts)
 int ledger_cursor_get(struct ledger *l, const char *follower, struct revision *ret_revision)
 {
 	scoped_stmt stmt = NULL;
-	int rc, r = sql_prepare(l, "SELECT epoch, number FROM cursors WHERE follower=?1", &stmt);
+	int rc, r = sql_kept(l, "SELECT epoch, number FROM cursors WHERE follower=?1", &stmt);
 
 	if (r < 0)
 		return r;
@@ -205,7 +205,7 @@ int ledger_cursor_set(struct ledger *l, const char *follower, struct revision re
 	int r = transaction_begin(l);
 
 	if (r == 0)
-		r = sql_prepare(l, "INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3)", &stmt);
+		r = sql_kept(l, "INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3)", &stmt);
 	if (r < 0)
 		return r;
 	sql_bind_text(stmt, 1, follower);
@@ -218,7 +218,7 @@ int ledger_note_get(struct ledger *l, const char *owner, const char *key, json_t
 {
 	scoped_stmt stmt = NULL;
 	json_t *value;
-	int rc, r = sql_prepare(l, "SELECT value FROM notes WHERE owner=?1 AND key=?2", &stmt);
+	int rc, r = sql_kept(l, "SELECT value FROM notes WHERE owner=?1 AND key=?2", &stmt);
 
 	if (r < 0)
 		return r;
@@ -243,7 +243,7 @@ int ledger_note_set(struct ledger *l, const char *owner, const char *key, json_t
 	int r = transaction_begin(l);
 
 	if (r == 0)
-		r = sql_prepare(
+		r = sql_kept(
 			l,
 			value ? "INSERT OR REPLACE INTO notes VALUES (?1, ?2, ?3)"
 			      : "DELETE FROM notes WHERE owner=?1 AND key=?2",
@@ -270,7 +270,7 @@ int ledger_notes(struct ledger *l, const char *owner, const char *key_prefix, no
 	size_t len = strlen(key_prefix);
 	int rc, r;
 
-	r = sql_prepare(
+	r = sql_kept(
 		l, "SELECT key, value FROM notes WHERE owner=?1 AND key >= ?2 ORDER BY key", &stmt
 	);
 	if (r < 0)

@@ -71,7 +71,7 @@ static int claims_of_source(
 	memcpy(end, ref_prefix, len + 1);
 	if (len > 0)
 		end[len - 1] = (char)((unsigned char)end[len - 1] + 1);
-	r = sql_prepare(
+	r = sql_kept(
 		l,
 		len > 0 ? CLAIM_SELECT "WHERE c.source=?1 AND c.ref >= ?2 AND c.ref < ?3"
 			: CLAIM_SELECT "WHERE c.source=?1",
@@ -115,7 +115,7 @@ int ledger_claims_of(
 	bool more = true;
 	int n, r;
 
-	r = sql_prepare(l, CLAIM_SELECT "WHERE c.key=?1 ORDER BY c.id", &equal);
+	r = sql_kept(l, CLAIM_SELECT "WHERE c.key=?1 ORDER BY c.id", &equal);
 	for (unsigned i = 0; r == 0 && more && indicator_covering(indicator, i, &covering); i++) {
 		struct ledger_key key;
 
@@ -127,7 +127,7 @@ int ledger_claims_of(
 		return r;
 	if (!wide)
 		return lists_claims_of(l->lists, indicator, false, cb, ctx);
-	r = sql_prepare(
+	r = sql_kept(
 		l,
 		CLAIM_SELECT "WHERE c.key >= ?1 AND c.key <= ?2 AND c.key <> ?3 ORDER BY c.key",
 		&range
@@ -150,7 +150,7 @@ int ledger_claims_on(struct ledger *l, const struct indicator *indicator, claim_
 	scoped_stmt stmt = NULL;
 	struct ledger_key key;
 	bool more = true;
-	int r = sql_prepare(l, CLAIM_SELECT "WHERE c.key=?1 ORDER BY c.id", &stmt);
+	int r = sql_kept(l, CLAIM_SELECT "WHERE c.key=?1 ORDER BY c.id", &stmt);
 
 	if (r < 0)
 		return r;
@@ -163,7 +163,7 @@ int ledger_claims_page(struct ledger *l, int64_t after_id, size_t max, claim_cb 
 {
 	scoped_stmt stmt = NULL;
 	bool more = true;
-	int r = sql_prepare(l, CLAIM_SELECT "WHERE c.id > ?1 ORDER BY c.id LIMIT ?2", &stmt);
+	int r = sql_kept(l, CLAIM_SELECT "WHERE c.id > ?1 ORDER BY c.id LIMIT ?2", &stmt);
 
 	if (r < 0)
 		return r;

@@ -12,7 +12,7 @@ int ledger_told_get(struct ledger *l, const char *source, const char *ref, json_
 {
 	scoped_stmt stmt = NULL;
 	json_t *state;
-	int rc, r = sql_prepare(l, "SELECT state FROM told WHERE source=?1 AND ref=?2", &stmt);
+	int rc, r = sql_kept(l, "SELECT state FROM told WHERE source=?1 AND ref=?2", &stmt);
 
 	if (r < 0)
 		return r;
@@ -48,7 +48,7 @@ int ledger_told_put(
 	if (r == 0 && state && l->space_low)
 		return -ENOSPC;
 	if (r == 0)
-		r = sql_prepare(
+		r = sql_kept(
 			l,
 			state ? "INSERT OR REPLACE INTO told VALUES (?1, ?2, ?3, ?4)"
 			      : "DELETE FROM told WHERE source=?1 AND ref=?2",
@@ -81,7 +81,7 @@ int ledger_told_touch(struct ledger *l, const char *source, const char *ref)
 	if (r == 0 && l->space_low)
 		return -ENOSPC;
 	if (r == 0)
-		r = sql_prepare(l, "UPDATE told SET due=0 WHERE source=?1 AND ref=?2", &stmt);
+		r = sql_kept(l, "UPDATE told SET due=0 WHERE source=?1 AND ref=?2", &stmt);
 	if (r < 0)
 		return r;
 	sql_bind_text(stmt, 1, source);
@@ -103,7 +103,7 @@ int ledger_told_due(
 	scoped_stmt stmt = NULL;
 	int rc, r;
 
-	r = sql_prepare(
+	r = sql_kept(
 		l,
 		"SELECT ref, due FROM told WHERE due >= ?2 AND due <= ?3"
 		" AND due < 9223372036854775807 AND source=?1 ORDER BY due LIMIT ?4",

@@ -420,8 +420,9 @@ static void shard_write_pick(struct pick *p, int64_t now, struct shard *s)
 {
 	struct f5xc *f = s->owner;
 	struct f5xc_slot *slot = s->slot;
-	uint32_t together
-		= f->conf->min_interval_ms < TOGETHER_MS ? f->conf->min_interval_ms : TOGETHER_MS;
+	uint32_t apart = f->conf->min_interval_ms;
+	// At 1 nothing waits: the turn of a timer alone took longer than all else.
+	uint32_t together = apart <= 1 ? 0 : apart < TOGETHER_MS ? apart : TOGETHER_MS;
 	int64_t at = later_of(slot->dirty_ms + together, s->not_before_ms);
 
 	// While it is looked for what F5 refuses, nothing else is waited for.
