@@ -3,6 +3,7 @@
 
 #include "control/sources/redis_conn.h"
 
+#include "control/backoff.h"
 #include "control/sources/redis_sentinel.h"
 #include "control/sources/redis_tls.h"
 
@@ -48,7 +49,7 @@ struct redis_conn {
 	struct redis_relay *relay; // where TLS is between
 	struct evdns_getaddrinfo_request *resolving;
 	struct event *retry, *watch;
-	unsigned backoff_ms, greetings, tries;
+	unsigned troubles, greetings, tries;
 	size_t under_way; // commands without an answer
 	int64_t since_ms; // of the last answer, or of the first command after none
 	bool freeing;
@@ -96,11 +97,10 @@ int redis_address_parse(const char *address, char host[256], char port[6])
 
 static void wait_again(struct redis_conn *c)
 {
-	unsigned ms = c->backoff_ms + (unsigned)random() % (c->backoff_ms / 2 + 1);
+	int64_t ms = backoff_wait_ms(++c->troubles, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
 	const struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	c->state = CONN_WAITING;
-	c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
 	event_add(c->retry, &after);
 }
 
@@ -203,7 +203,7 @@ static void greeted(void *ctx, const redisReply *r)
 	if (--c->greetings > 0)
 		return;
 	c->state = CONN_READY;
-	c->backoff_ms = BACKOFF_FIRST_MS;
+	c->troubles = 0;
 	c->why[0] = '\0';
 	c->events.ready(c->events.ctx);
 }
@@ -519,7 +519,6 @@ int redis_conn_create(
 	c->dns = dns;
 	c->conf = *conf;
 	c->events = *events;
-	c->backoff_ms = BACKOFF_FIRST_MS;
 	c->user = (struct redis_sentinel_user){master_told, master_moved, c, false, {0}};
 	if (conf->sentinel)
 		redis_sentinel_join(conf->sentinel, &c->user);
@@ -558,4 +557,9 @@ void redis_conn_free(struct redis_conn *c)
 bool redis_conn_ready(const struct redis_conn *c)
 {
 	return c->state == CONN_READY;
+}
+
+const char *redis_conn_address(const struct redis_conn *c)
+{
+	return c->address;
 }

@@ -53,6 +53,8 @@ int redis_conn_create(
 // with the same Sentinel.
 void redis_conn_free(struct redis_conn *);
 bool redis_conn_ready(const struct redis_conn *);
+// Of the last try: what Sentinel named, or as configured. "" before the first one.
+const char *redis_conn_address(const struct redis_conn *);
 // Drops it, with a reason, and connects anew.
 void redis_conn_drop(struct redis_conn *, const char *why);
 

@@ -53,7 +53,7 @@ static void commands_ready(void *ctx)
 {
 	struct redis_instance *i = ctx;
 
-	log_info("redis %s: connected", i->conf->name);
+	log_info("redis %s: connected to %s", i->conf->name, redis_conn_address(i->commands));
 	i->why[0] = '\0';
 	REDIS_SEND(i->commands, policy_done, i, "INFO", "memory");
 	for (size_t n = 0; n < i->n; n++)

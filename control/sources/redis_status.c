@@ -149,9 +149,11 @@ json_t *redis_lists_status(const struct redis_lists *r)
 		json_array_append_new(
 			array,
 			json_pack(
-				"{s:s, s:s, s:b, s:s, s:i}",
+				"{s:s, s:s, s:s, s:b, s:s, s:i}",
 				"name",
 				instance->conf->name,
+				"address",
+				redis_conn_address(instance->commands),
 				"state",
 				up ? (why[0] ? "warning" : "good") : "down",
 				"up",

@@ -63,6 +63,24 @@ class Prefix(Reached, unittest.TestCase):
         self.assertEqual(self.state()["key"], "blocklist:bad")
 
 
+@unittest.skipUnless(AVAILABLE, "redis-server is not installed: scripts/setup")
+class Database(Reached, unittest.TestCase):
+    def server(self):
+        return super().server() | {"database": 3}
+
+    def test_another_than_the_first(self):
+        self.begin({"bad": "key: 'blocklist:bad', refresh_s: 3600, keyspace: true"}, lab.Lab.bare(),
+                   **{"notify-keyspace-events": "Ks"})
+        self.control = self.lab.start_control()
+        self.redis.cli("SADD", "blocklist:bad", FIRST)
+        self.redis.cli("-n", 3, "SADD", "blocklist:bad", SECOND)
+        self.read()
+        self.reaches(1)
+        self.redis.cli("-n", 3, "SADD", "blocklist:bad", THIRD)  # that database's notification
+        self.reaches(2)
+        self.assertFalse(self.denied(FIRST))
+
+
 class OverTls(Reached):
     """A Redis that speaks TLS on a port, and asks for a certificate."""
 
@@ -277,6 +295,7 @@ class Sentinels(Reached, unittest.TestCase):
         lab.wait_for(lambda: self.here(self.replica), "it is at the new master", 40)
         self.add(self.replica, SECOND)
         self.reaches(2)
+        self.assertEqual(self.part()["address"], f"127.0.0.1:{self.second}")
         # The old one comes back, as a replica.
         self.redis.start()
         lab.wait_for(lambda: "role:slave" in self.redis.cli("INFO", "replication", user="admin"), "it was made a replica", 60)
