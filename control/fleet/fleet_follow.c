@@ -23,6 +23,7 @@
 #define VERSION_HOLD_MS 10000
 #define BEHIND_MS 2000 // the head is ahead and nothing comes
 #define HEAD_EVERY_MS 1000
+#define FORK_GRACE_MS 30000
 
 static void pump(struct fleet *f);
 
@@ -73,6 +74,11 @@ static void compare(struct fleet *f)
 	if (state.resync) {
 		resync_want(f, ALARM_UNEQUAL, state.why[0] ? state.why : "begun and not ended");
 	} else if (state.known && !state.equal) {
+		// A new leader first reads the lists itself: what only its predecessor's last
+		// records put must not be swept before.
+		if (f->follow.forked_ms
+		    && f->follow.compare_ms - f->follow.forked_ms < FORK_GRACE_MS)
+			return;
 		resync_want(f, ALARM_UNEQUAL, state.why);
 	} else {
 		fleet_alarm_end(f, ALARM_UNEQUAL);
@@ -157,6 +163,7 @@ static void fork_settle(struct fleet *f, const struct fleet_record *record)
 		f->follow.expect.number
 	);
 	f->follow.settling = true;
+	f->follow.forked_ms = fleet_now_ms();
 	f->calls++;
 	ledger_fleet_fork(f->ledger, &record->before, forked, f);
 }

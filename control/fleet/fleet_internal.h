@@ -136,6 +136,7 @@ struct fleet_follow {
 	struct fleet_id looked_id; // our place when the head was last seen to grow
 	int64_t behind_ms; // since when the head is ahead and nothing comes; 0: it is not
 	int64_t compare_ms;
+	int64_t forked_ms; // 0: never
 };
 
 struct fleet_resync {
