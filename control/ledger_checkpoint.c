@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// Checkpoints of the write-ahead log, on a thread and a connection of their own: copying some
+// Checkpoints of a write-ahead log, on a thread and a connection of their own: copying some
 // thousand pages and two fsyncs would hold the loop for tens of milliseconds. Only where the
-// thread falls behind, and the log would outgrow what the reserve on disk covers, the loop does it.
+// thread falls behind, and the log would outgrow its limit, who commits does it: of the ledger the
+// loop, when the reserve on disk would not cover it; of lists.db (control/lists_db.h) the worker.
 //
 // Shared: `wanted` and `stop`, under the mutex. The ledger itself is never touched by the thread.
 
@@ -45,18 +46,24 @@ static void *checkpoint_run(void *ctx)
 	return NULL;
 }
 
+void checkpointer_committed(struct checkpointer *c, unsigned pages)
+{
+	if (pages < c->soft)
+		return;
+	pthread_mutex_lock(&c->mutex);
+	c->wanted = true;
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&c->mutex);
+}
+
 static int committed_cb(void *ctx, sqlite3 *db, const char *name, int pages)
 {
 	struct checkpointer *c = ctx;
 
-	if ((unsigned)pages >= c->hard) {
+	if ((unsigned)pages >= c->hard)
 		sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	} else if ((unsigned)pages >= c->soft) {
-		pthread_mutex_lock(&c->mutex);
-		c->wanted = true;
-		pthread_cond_signal(&c->cond);
-		pthread_mutex_unlock(&c->mutex);
-	}
+	else
+		checkpointer_committed(c, (unsigned)pages);
 	return SQLITE_OK;
 }
 
@@ -73,15 +80,13 @@ static int thread_create(struct checkpointer *c)
 	return -r;
 }
 
-int checkpoint_init(struct ledger *l)
+int checkpointer_create(const char *path, unsigned hard, struct checkpointer **ret_checkpointer)
 {
 	struct checkpointer *c = calloc(1, sizeof(*c));
-	char path[4096];
 	int r;
 
 	if (!c)
 		return -ENOMEM;
-	snprintf(path, sizeof(path), "%s/ledger.db", l->dir);
 	r = sql_errno(
 		sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL),
 		NULL
@@ -90,8 +95,8 @@ int checkpoint_init(struct ledger *l)
 		r = sql_errno(
 			sqlite3_exec(c->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL), c->db
 		);
-	c->hard = l->checkpoint_pages;
-	c->soft = c->hard / 4;
+	c->hard = hard;
+	c->soft = hard / 4;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_cond_init(&c->cond, NULL);
 	if (r == 0)
@@ -101,18 +106,14 @@ int checkpoint_init(struct ledger *l)
 		free(c);
 		return r;
 	}
-	sqlite3_wal_hook(l->db, committed_cb, c);
-	l->checkpointer = c;
+	*ret_checkpointer = c;
 	return 0;
 }
 
-void checkpoint_fini(struct ledger *l)
+void checkpointer_free(struct checkpointer *c)
 {
-	struct checkpointer *c = l->checkpointer;
-
 	if (!c)
 		return;
-	sqlite3_wal_hook(l->db, NULL, NULL);
 	pthread_mutex_lock(&c->mutex);
 	c->stop = true;
 	pthread_cond_signal(&c->cond);
@@ -122,4 +123,24 @@ void checkpoint_fini(struct ledger *l)
 	pthread_mutex_destroy(&c->mutex);
 	sqlite3_close(c->db);
 	free(c);
+}
+
+int checkpoint_init(struct ledger *l)
+{
+	char path[4096];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/ledger.db", l->dir);
+	r = checkpointer_create(path, l->checkpoint_pages, &l->checkpointer);
+	if (r == 0)
+		sqlite3_wal_hook(l->db, committed_cb, l->checkpointer);
+	return r;
+}
+
+void checkpoint_fini(struct ledger *l)
+{
+	if (l->checkpointer)
+		sqlite3_wal_hook(l->db, NULL, NULL);
+	checkpointer_free(l->checkpointer);
+	l->checkpointer = NULL;
 }

@@ -419,6 +419,11 @@ void space_fini(struct ledger *);
 // --- ledger_checkpoint.c
 int checkpoint_init(struct ledger *);
 void checkpoint_fini(struct ledger *);
+// Of the database at `path`, which exists: from a quarter of `hard` pages of its log on.
+struct checkpointer;
+int checkpointer_create(const char *path, unsigned hard, struct checkpointer **ret_checkpointer);
+void checkpointer_free(struct checkpointer *); // NULL is fine
+void checkpointer_committed(struct checkpointer *, unsigned pages); // any thread
 
 // --- ledger_fleet*.c
 enum fleet_item_kind {

@@ -636,6 +636,17 @@ static int file_open(struct lists *ls, const char *path)
 	return r;
 }
 
+static int committed_cb(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+	struct lists *ls = ctx;
+
+	(void)db;
+	(void)name;
+	ls->wal_pages = pages;
+	checkpointer_committed(ls->checkpointer, (unsigned)pages);
+	return SQLITE_OK;
+}
+
 static int files_open(struct lists *ls)
 {
 	static const char *const ends[] = {"", "-wal", "-shm"};
@@ -658,7 +669,11 @@ static int files_open(struct lists *ls)
 	if (r == 0)
 		r = lists_db_open(path, false, &ls->db);
 	if (r == 0)
+		r = checkpointer_create(path, LISTS_LOG_MAX, &ls->checkpointer);
+	if (r == 0) {
+		sqlite3_wal_hook(ls->work.db, committed_cb, ls);
 		r = batch_init(ls);
+	}
 	return r == 0 ? rows_load(ls) : r;
 }
 
@@ -758,6 +773,9 @@ void lists_free(struct lists *ls)
 		cursor_fini(&ls->others[i]);
 	}
 	batch_fini(ls);
+	if (ls->work.db)
+		sqlite3_wal_hook(ls->work.db, NULL, NULL);
+	checkpointer_free(ls->checkpointer);
 	free(ls->batch);
 	free(ls->shields);
 	lists_db_close(&ls->db);

@@ -373,9 +373,11 @@ static int doomed_prepare(struct lists *ls)
 		if (r < 0)
 			return r;
 		if (l->doomed)
-			run_sort(l->doomed);
-		if (l->named)
-			run_sort(l->named);
+			r = run_sort(l->doomed);
+		if (r == 0 && l->named)
+			r = run_sort(l->named);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -184,6 +184,10 @@ static int attrs_save(struct lists *ls)
 		lists_db_exec(&ls->work, "ROLLBACK");
 		return r;
 	}
+	// The ledger's log knows them by their index only.
+	r = lists_db_sync(&ls->work);
+	if (r < 0)
+		return r;
 	for (struct attr *a = ls->attrs; a; a = a->hh.next)
 		a->saved = true;
 	ls->attrs_new = false;
@@ -468,6 +472,18 @@ void batch_clear(struct list_batch *b)
 
 // --- proposing
 
+// Behind the hand-over, so that nobody waits: what the ledger has is on disk here too before the
+// next batch, and the log does not grow without end where the other thread cannot keep up.
+static void file_settle(struct lists *ls)
+{
+	int r = lists_db_sync(&ls->work);
+
+	if (r < 0)
+		log_error("lists.db could not be written to disk: %s", strerror(-r));
+	if (ls->wal_pages >= LISTS_LOG_MAX)
+		sqlite3_wal_checkpoint_v2(ls->work.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
 static int propose(struct lists *ls, struct worker_list *l, uint8_t payload_flags)
 {
 	struct list_batch *b = ls->batch;
@@ -501,6 +517,7 @@ static int propose(struct lists *ls, struct worker_list *l, uint8_t payload_flag
 	if (answer == PROPOSAL_BEHIND)
 		catch_up(ls, l, b);
 	ls->seq = b->seq;
+	file_settle(ls);
 	return 0;
 }
 

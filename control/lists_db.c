@@ -41,6 +41,16 @@ int lists_db_prepare(struct lists_db *d, const char *sql, sqlite3_stmt **ret_stm
 	);
 }
 
+int lists_db_sync(struct lists_db *d)
+{
+	sqlite3_file *log = NULL;
+
+	sqlite3_file_control(d->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	if (!log || !log->pMethods)
+		return 0;
+	return sql_errno(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL), NULL);
+}
+
 int lists_db_run(struct lists_db *d, sqlite3_stmt *stmt)
 {
 	int r = sql_errno(sqlite3_step(stmt), d->db);
@@ -81,8 +91,9 @@ int lists_db_open(const char *path, bool create, struct lists_db *ret_db)
 		sqlite3_busy_timeout(d.db, 1000);
 		r = lists_db_exec(
 			&d,
-			"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			"PRAGMA cache_size = -8192; PRAGMA journal_size_limit = 67108864;"
+			"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+			"PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192; PRAGMA "
+			"journal_size_limit = 67108864;"
 		);
 	}
 	if (r == 0)

@@ -27,6 +27,9 @@ void lists_db_close(struct lists_db *);
 int lists_db_exec(struct lists_db *, const char *sql);
 // A statement that returns no rows, stepped and reset.
 int lists_db_run(struct lists_db *, sqlite3_stmt *);
+// What was committed is on disk. A COMMIT alone is not: the ledger's log completes what a power
+// failure takes, and the loop does not wait for this disk too.
+int lists_db_sync(struct lists_db *);
 int lists_db_prepare(struct lists_db *, const char *sql, sqlite3_stmt **ret_stmt);
 
 struct list_cursor {

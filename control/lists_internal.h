@@ -35,6 +35,7 @@
 #define LIST_JOBS_BUSY 16 // of texts, that wait
 #define LIST_TOUCHED_MAX 8192 // members that hints moved during one reading
 #define LIST_PEAK_HOURS 24
+#define LISTS_LOG_MAX 16384 // pages of 4 KiB in the write-ahead log of lists.db, about
 
 // --- a batch
 
@@ -73,7 +74,7 @@ struct run;
 struct run *run_create(void);
 void run_free(struct run *);
 int run_add(struct run *, const struct list_member *); // -ENOMEM, -EFBIG: 4 GiB
-void run_sort(struct run *);
+int run_sort(struct run *); // -ENOMEM
 void run_rewind(struct run *);
 // 1: the next member, each once: of two the one that denies more, and longer. 0: the end.
 int run_next(struct run *, struct list_member *ret_member);
@@ -152,6 +153,10 @@ struct worker_list {
 	struct list_touch touched[LIST_TOUCHED_MAX];
 	size_t n_touched;
 	uint64_t refused, protected;
+	// The text of the member before: most say the same.
+	uint32_t attr_last;
+	uint8_t attr_actions;
+	char attr_reason[LIST_REASON_MAX], attr_reference[128];
 	char samples[LIST_SAMPLES][160];
 	// of the reading before: what it did not show, hashes of keys, sorted
 	uint64_t *missing;
@@ -233,8 +238,11 @@ struct lists {
 	atomic_bool stop;
 	atomic_bool behind; // lists.db lacks what ledger.db has
 
+	struct checkpointer *checkpointer; // of lists.db
+
 	// the worker's
 	struct lists_db work; // while proposal is MADE: the loop's
+	int wal_pages; // of its log, as of the last commit
 	sqlite3_stmt *page_add, *page_end, *list_put, *seq_put;
 	uint64_t seq;
 	struct worker_list *own[LISTS_MAX];
@@ -244,6 +252,7 @@ struct lists {
 	struct page_writer writer;
 	struct indicator *shields;
 	size_t n_shields;
+	bool shielded_v4[256]; // first octets that one of them meets
 	struct attr *attrs; // interned; uthash
 	struct attr **attrs_by_id; // attrs_room of them
 	size_t attrs_room;

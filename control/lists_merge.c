@@ -2,9 +2,9 @@
 // Copyright (c) 2026 The stanch authors
 
 // A reading against the pages, both in the order of keys: once to count what differs, so that the
-// brakes can judge it as a whole, and once to do it, batch by batch. Points are acted on between
-// two batches; a member that one of them moved since the reading began is passed over here, for
-// the reading may be older.
+// brakes can judge it as a whole, and once to do it, batch by batch; where little differs, what the
+// first walk found is kept instead. Points are acted on meanwhile; a member that one of them moved
+// since the reading began is passed over here, for the reading may be older.
 
 #include "control/lists_internal.h"
 
@@ -14,7 +14,20 @@
 
 #define BRAKE_PERCENT 20
 #define BRAKE_FLOOR 100
-#define PROGRESS_EVERY 65536 // members between two looks at what is urgent
+#define LOOK_EVERY 16384 // members between two looks at what is urgent
+#define FOUND_MAX 16384 // differences that are kept: 5 MB
+
+enum kind {
+	KIND_ADD, // growth
+	KIND_REMOVAL, // or denies less than before
+	KIND_CHANGE, // no brake looks at it
+	KIND_SILENT, // a member without effect comes or goes
+};
+
+struct found {
+	struct list_change change;
+	enum kind kind;
+};
 
 struct merge {
 	struct lists *ls;
@@ -28,6 +41,10 @@ struct merge {
 	// Hashes of what this reading does not show.
 	uint64_t *missing;
 	size_t n_missing, missing_room;
+	// The differences, in order, where there are not too many.
+	struct found *found;
+	size_t n_found, found_room;
+	bool found_over;
 };
 
 uint64_t brake_room(uint64_t peak)
@@ -136,12 +153,38 @@ static int propose(struct merge *m)
 	return touched_over(m->list) ? -EAGAIN : 0;
 }
 
-static int change(struct merge *m, const struct list_member *member, bool put, uint8_t own_before)
+static int found_note(struct merge *m, const struct list_change *c, enum kind kind)
+{
+	if (m->found_over)
+		return 0;
+	if (m->n_found == m->found_room) {
+		size_t room = m->found_room ? 2 * m->found_room : 256;
+		struct found *more = NULL;
+
+		if (room <= FOUND_MAX)
+			more = realloc(m->found, room * sizeof(*more));
+		if (!more) {
+			m->found_over = true;
+			return 0;
+		}
+		m->found = more;
+		m->found_room = room;
+	}
+	m->found[m->n_found++] = (struct found){.change = *c, .kind = kind};
+	return 0;
+}
+
+static int
+change(struct merge *m,
+       const struct list_member *member,
+       bool put,
+       uint8_t own_before,
+       enum kind kind)
 {
 	const struct list_change c = {.member = *member, .put = put, .own_before = own_before};
 
 	if (!m->apply)
-		return 0;
+		return found_note(m, &c, kind);
 	batch_add(m->ls->batch, &c);
 	return m->ls->batch->n == LIST_BATCH_MAX ? propose(m) : 0;
 }
@@ -164,7 +207,7 @@ static int removal(struct merge *m, const struct list_member *was, const struct 
 	m->removals++;
 	if (!m->removals_pass)
 		return 0;
-	return change(m, now ? now : was, now != NULL, was->actions);
+	return change(m, now ? now : was, now != NULL, was->actions, KIND_REMOVAL);
 }
 
 static bool denies_less(const struct list_member *now, const struct list_member *was)
@@ -179,7 +222,7 @@ static int only_new(struct merge *m, const struct list_member *now)
 	m->adds += now->actions != 0;
 	if (now->actions != 0 && !m->adds_pass)
 		return 0;
-	return change(m, now, true, 0);
+	return change(m, now, true, 0, now->actions != 0 ? KIND_ADD : KIND_SILENT);
 }
 
 static int only_old(struct merge *m, const struct list_member *was)
@@ -188,7 +231,7 @@ static int only_old(struct merge *m, const struct list_member *was)
 	if (was->until <= m->now || touched(m->list, &was->key))
 		return 0;
 	if (was->actions == 0)
-		return change(m, was, false, 0);
+		return change(m, was, false, 0, KIND_SILENT);
 	return removal(m, was, NULL);
 }
 
@@ -198,7 +241,7 @@ static int both(struct merge *m, const struct list_member *now, const struct lis
 		return 0;
 	if (was->actions == 0 && now->actions != 0) {
 		m->adds++;
-		return m->adds_pass ? change(m, now, true, 0) : 0;
+		return m->adds_pass ? change(m, now, true, 0, KIND_ADD) : 0;
 	}
 	if (denies_less(now, was))
 		return removal(m, was, now);
@@ -207,13 +250,22 @@ static int both(struct merge *m, const struct list_member *now, const struct lis
 	    && now->until > was->until && was->until - m->now > m->list->conf.ttl / 2)
 		return 0;
 	m->changes++;
-	return change(m, now, true, was->actions);
+	return change(m, now, true, was->actions, KIND_CHANGE);
+}
+
+// The first walk of ten million members takes a second: what is urgent does not wait for it.
+static int look_up(struct merge *m)
+{
+	worker_publish(m->ls, m->list, m->seen / 2, run_size(m->list->run));
+	worker_urgent(m->ls);
+	return m->ls->stop ? -ECANCELED : 0;
 }
 
 static int walk(struct merge *m)
 {
 	struct run *run = m->list->run;
 	struct list_member now;
+	size_t steps = 0;
 	int more_now, more_old, r = 0;
 
 	run_rewind(run);
@@ -232,8 +284,8 @@ static int walk(struct merge *m)
 		}
 		if (order >= 0 && r == 0)
 			more_old = cursor_next(&m->old);
-		if (m->seen % PROGRESS_EVERY == 0 && !m->apply)
-			worker_publish(m->ls, m->list, m->seen / 2, run_size(run));
+		if (++steps % LOOK_EVERY == 0 && r == 0 && !m->apply)
+			r = look_up(m);
 	}
 	cursor_fini(&m->old);
 	if (r == 0 && more_old < 0)
@@ -241,6 +293,31 @@ static int walk(struct merge *m)
 	if (r == 0 && m->apply)
 		r = propose(m);
 	return r;
+}
+
+// What the first walk found, but for what points or ends moved since: they know better.
+static int found_do(struct merge *m)
+{
+	uint64_t *const counts[] = {&m->adds, &m->removals, &m->changes};
+
+	m->adds = m->removals = m->changes = 0;
+	for (size_t i = 0; i < m->n_found; i++) {
+		const struct found *f = &m->found[i];
+		int r;
+
+		if (touched(m->list, &f->change.member.key))
+			continue;
+		if (f->kind != KIND_SILENT)
+			++*counts[f->kind];
+		if ((f->kind == KIND_ADD && !m->adds_pass)
+		    || (f->kind == KIND_REMOVAL && !m->removals_pass))
+			continue;
+		batch_add(m->ls->batch, &f->change);
+		r = m->ls->batch->n == LIST_BATCH_MAX ? propose(m) : 0;
+		if (r < 0)
+			return r;
+	}
+	return propose(m);
 }
 
 static void judge(struct merge *m, struct list_result *result)
@@ -312,8 +389,9 @@ void merge_run(struct lists *ls, struct worker_list *l, bool confirmed)
 
 	if (r == 0 && touched_over(l))
 		r = -EAGAIN;
+	if (r == 0)
+		r = run_sort(l->run);
 	if (r == 0) {
-		run_sort(l->run);
 		m.adds_pass = m.removals_pass = true;
 		r = walk(&m);
 	}
@@ -321,8 +399,9 @@ void merge_run(struct lists *ls, struct worker_list *l, bool confirmed)
 		judge(&m, &result);
 		result.unconfirmed = m.unconfirmed;
 		m.apply = true;
-		r = walk(&m);
+		r = m.found_over ? walk(&m) : found_do(&m);
 	}
+	free(m.found);
 	if (r == 0) {
 		bool first = l->synced == 0;
 

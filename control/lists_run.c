@@ -2,7 +2,9 @@
 // Copyright (c) 2026 The stanch authors
 
 // The members of a reading: records in blocks of 1 MiB, and an index of 12 octets each that is
-// sorted by the first eight octets of the key, which hold a whole IPv4 address.
+// sorted by the first eight octets of the key, which hold a whole IPv4 address: octet by octet from
+// the last one, without those that are the same everywhere. Only members of one prefix are
+// compared.
 //
 //   record: key length u16, actions u8, attr u32, [until i64 where actions has LIST_HAS_UNTIL], key
 
@@ -14,6 +16,7 @@
 
 #define BLOCK (1u << 20)
 #define BLOCKS_MAX 4096 // 12 bits of a reference
+#define AHEAD 8 // records asked for before they are needed
 
 struct run_item {
 	uint64_t prefix;
@@ -129,18 +132,65 @@ static int item_compare(const void *a, const void *b, void *ctx)
 	const struct run_item *x = a, *y = b;
 	struct list_member m, n;
 
-	if (x->prefix != y->prefix)
-		return x->prefix < y->prefix ? -1 : 1;
 	record_read(ctx, x->ref, &m);
 	record_read(ctx, y->ref, &n);
 	return key_compare(&m.key, &n.key);
 }
 
-void run_sort(struct run *run)
+// One octet of the prefixes, stable. False: it is the same in all of them, and nothing was done.
+static bool octet_sort(const struct run_item *from, struct run_item *to, size_t n, unsigned shift)
 {
-	if (run->n)
-		qsort_r(run->items, run->n, sizeof(*run->items), item_compare, run);
+	size_t starts[256] = {0}, at = 0;
+
+	for (size_t i = 0; i < n; i++)
+		starts[from[i].prefix >> shift & 0xff]++;
+	if (starts[from[0].prefix >> shift & 0xff] == n)
+		return false;
+	for (int octet = 0; octet < 256; octet++) {
+		size_t count = starts[octet];
+
+		starts[octet] = at;
+		at += count;
+	}
+	for (size_t i = 0; i < n; i++)
+		to[starts[from[i].prefix >> shift & 0xff]++] = from[i];
+	return true;
+}
+
+static void ties_sort(struct run *run)
+{
+	for (size_t from = 0, to; from < run->n; from = to) {
+		for (to = from + 1; to < run->n; to++)
+			if (run->items[to].prefix != run->items[from].prefix)
+				break;
+		if (to - from > 1)
+			qsort_r(run->items + from, to - from, sizeof(*run->items), item_compare, run
+			);
+	}
+}
+
+int run_sort(struct run *run)
+{
+	struct run_item *other;
+
 	run->at = 0;
+	if (run->n == 0)
+		return 0;
+	other = malloc(run->n * sizeof(*other));
+	if (!other)
+		return -ENOMEM;
+	for (unsigned shift = 0; shift < 64; shift += 8) {
+		struct run_item *items = run->items;
+
+		if (!octet_sort(items, other, run->n, shift))
+			continue;
+		run->items = other;
+		other = items;
+	}
+	run->room = run->n;
+	free(other);
+	ties_sort(run);
+	return 0;
 }
 
 void run_rewind(struct run *run)
@@ -167,6 +217,12 @@ int run_next(struct run *run, struct list_member *ret_member)
 
 	if (run->at == run->n)
 		return 0;
+	// In the order of keys they lie anywhere.
+	if (run->n - run->at > AHEAD) {
+		uint32_t ref = run->items[run->at + AHEAD].ref;
+
+		__builtin_prefetch(run->blocks[ref >> 20] + (ref & (BLOCK - 1)));
+	}
 	record_read(run, run->items[run->at++].ref, ret_member);
 	while (run->at < run->n) {
 		record_read(run, run->items[run->at].ref, &other);

@@ -165,10 +165,27 @@ static bool shielded(const struct lists *ls, const struct worker_list *l, const 
 		return true;
 	if (n->kind == INDICATOR_NAME && n->subtree && domain_is_public_suffix(n->name))
 		return true;
+	if (n->family == 4 && n->prefix_len >= 8 && !ls->shielded_v4[n->addr[0]])
+		return false;
 	for (size_t i = 0; i < ls->n_shields; i++)
 		if (protect_overlap(n, &ls->shields[i]) != OVERLAP_NONE)
 			return true;
 	return false;
+}
+
+static uint32_t
+member_attr(struct lists *ls, struct worker_list *l, uint8_t actions, const struct list_text *t)
+{
+	const char *reason = t->reason[0] ? t->reason : l->conf.reason;
+
+	if (l->attr_last && l->attr_actions == actions && strcmp(l->attr_reason, reason) == 0
+	    && strcmp(l->attr_reference, t->reference) == 0)
+		return l->attr_last;
+	snprintf(l->attr_reason, sizeof(l->attr_reason), "%s", reason);
+	snprintf(l->attr_reference, sizeof(l->attr_reference), "%s", t->reference);
+	l->attr_actions = actions;
+	l->attr_last = attr_intern(ls, actions, reason, t->reference);
+	return l->attr_last;
 }
 
 bool worker_member(
@@ -204,8 +221,7 @@ bool worker_member(
 		t.until = item->until;
 	if (t.until == UNTIL_FOREVER && l->conf.ttl > 0)
 		t.until = now + l->conf.ttl;
-	ret_member->attr
-		= attr_intern(ls, actions, t.reason[0] ? t.reason : l->conf.reason, t.reference);
+	ret_member->attr = member_attr(ls, l, actions, &t);
 	ret_member->until = t.until;
 	ret_member->actions = actions;
 	if (shielded(ls, l, &t.indicator)) {
@@ -523,6 +539,14 @@ static void shields_take(struct lists *ls, const struct list_job *job)
 	if (ls->shields) {
 		memcpy(ls->shields, job->data, job->len);
 		ls->n_shields = job->n;
+	}
+	memset(ls->shielded_v4, 0, sizeof(ls->shielded_v4));
+	for (size_t i = 0; i < ls->n_shields; i++) {
+		const struct indicator *n = &ls->shields[i];
+		unsigned width = n->prefix_len < 8 ? 1u << (8 - n->prefix_len) : 1;
+
+		for (unsigned octet = 0; n->family == 4 && octet < width; octet++)
+			ls->shielded_v4[(n->addr[0] + octet) & 0xff] = true;
 	}
 }
 
