@@ -125,6 +125,8 @@ static void retired(void *ctx, int error, const char *message)
 	api_pending(r->api, -1);
 	if (error)
 		http_answer_error(r->request, error == -ENOENT ? 404 : 409, message, NULL);
+	else if (*message)
+		http_answer_json(r->request, 202, json_pack("{s:b}", "asked", true));
 	else
 		http_answer_json(r->request, 200, json_pack("{s:b}", "retired", true));
 	free(r);

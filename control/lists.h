@@ -117,7 +117,8 @@ void lists_point(
 typedef void (*list_marked)(void *ctx);
 void lists_mark(struct lists *, uint32_t list, bool synced, list_marked, void *ctx);
 
-// All members end, in batches; the list is forgotten. `done` after the last.
+// All members end, in batches; the list is forgotten. `done` after the last. On a follower of a
+// fleet the leader is asked, and the message says so.
 void lists_retire(struct lists *, const char *name, const struct actor *, ledger_done, void *ctx);
 
 // The key is gone, and nothing says that it should be empty: a held row; see list_approved.

@@ -76,14 +76,26 @@ int run_lists(const struct cli *cli)
 
 int run_source(const struct cli *cli)
 {
+	json_t *answer;
+	int code;
+
 	if (strcmp(cli->args[0], "retire") != 0 || cli->n_args != 2)
 		return usage_error("source: retire NAME is expected");
 	if (!cli->reason)
 		return usage_error("source retire: --reason is needed");
-	return api_act(
+	code = api_do(
 		cli,
+		"POST",
 		"/v1/sources/retire",
 		json_pack("{s:s, s:s}", "source", cli->args[1], "reason", cli->reason),
-		"retired: what it held has ended"
+		&answer
 	);
+	if (code)
+		return code;
+	if (!cli->json)
+		puts(json_object_get(answer, "asked")
+			     ? "the leader of the fleet is asked to retire it"
+			     : "retired: what it held has ended");
+	json_decref(answer);
+	return EXIT_DONE;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
+#include "control/lists_fleet.h"
 #include "control/sources/redis_internal.h"
 
 #include <stdio.h>
@@ -16,8 +17,10 @@ static const struct redis_list *source_of(const struct redis_lists *r, const cha
 	return NULL;
 }
 
-static const char *why_of(const struct redis_list *l)
+static const char *why_of(const struct redis_list *l, bool fleet)
 {
+	if (fleet)
+		return "";
 	if (!l)
 		return "source gone: no configuration names it";
 	if (l->why[0])
@@ -25,8 +28,10 @@ static const char *why_of(const struct redis_list *l)
 	return redis_conn_ready(l->instance->commands) ? "" : l->instance->why;
 }
 
-static const char *state_of(const struct redis_list *l, const struct list_status *s)
+static const char *state_of(const struct redis_list *l, const struct list_status *s, bool fleet)
 {
+	if (fleet)
+		return "fleet";
 	if (!l)
 		return "source gone";
 	if (!redis_conn_ready(l->instance->commands))
@@ -52,7 +57,8 @@ static json_t *samples_json(const struct list_result *last)
 	return samples;
 }
 
-static json_t *list_json(const struct redis_list *l, const struct list_status *s)
+// `fleet`: this gateway follows, its lists are what the leader reads.
+static json_t *list_json(const struct redis_list *l, const struct list_status *s, bool fleet)
 {
 	int64_t age = l && l->read_ms ? (redis_now_ms() - l->read_ms) / 1000 : -1;
 	json_t *json = json_pack(
@@ -60,7 +66,7 @@ static json_t *list_json(const struct redis_list *l, const struct list_status *s
 		"name",
 		s->name,
 		"state",
-		state_of(l, s),
+		state_of(l, s, fleet),
 		"members",
 		(json_int_t)s->members,
 		"peak",
@@ -68,7 +74,7 @@ static json_t *list_json(const struct redis_list *l, const struct list_status *s
 		"synced",
 		(json_int_t)s->synced,
 		"why",
-		why_of(l),
+		why_of(l, fleet),
 		"refused",
 		(json_int_t)s->last.refused,
 		"protected",
@@ -106,15 +112,16 @@ static json_t *list_json(const struct redis_list *l, const struct list_status *s
 
 json_t *redis_lists_json(const struct redis_lists *r, struct ledger *ledger)
 {
+	bool fleet = lists_fleet_follows(ledger_lists(ledger));
 	json_t *array = json_array();
 	struct list_status s;
 
 	for (size_t i = 0; lists_status(ledger_lists(ledger), i, &s); i++) {
-		const struct redis_list *l = source_of(r, s.name);
+		const struct redis_list *l = fleet ? NULL : source_of(r, s.name);
 
 		// Retired, and nothing left of it.
 		if (l || s.members > 0)
-			json_array_append_new(array, list_json(l, &s));
+			json_array_append_new(array, list_json(l, &s, fleet));
 	}
 	return array;
 }
@@ -172,10 +179,11 @@ void redis_lists_metrics(
 	const struct redis_lists *r, struct ledger *ledger, struct metrics_page *page
 )
 {
+	bool fleet = lists_fleet_follows(ledger_lists(ledger));
 	struct list_status s;
 
 	for (size_t i = 0; lists_status(ledger_lists(ledger), i, &s); i++) {
-		const struct redis_list *l = source_of(r, s.name);
+		const struct redis_list *l = fleet ? NULL : source_of(r, s.name);
 		const char *name[] = {s.name};
 
 		metrics_add_count(page, METRIC_LIST_MEMBERS, s.members, name);
@@ -187,7 +195,10 @@ void redis_lists_metrics(
 			page, METRIC_LIST_HELD, s.last.held_adds + s.last.held_removals, name
 		);
 		metrics_add_count(
-			page, METRIC_LIST_UP, l && strcmp(state_of(l, &s), "good") == 0, name
+			page,
+			METRIC_LIST_UP,
+			fleet || (l && strcmp(state_of(l, &s, false), "good") == 0),
+			name
 		);
 		if (l)
 			metrics_add_count(page, METRIC_LIST_POINTS, l->points, name);

@@ -3,6 +3,7 @@
 
 // Lists of two ledgers: what the leader's become, the follower applies.
 
+#include "control/sources/redis_list.h"
 #include "tests/unit/fleet_lists.h"
 
 // --- the format
@@ -162,6 +163,22 @@ static void test_refused(void **state)
 	equal_check(w);
 }
 
+// As `stanch lists` shows it.
+static const char *first_state(struct gateway *g)
+{
+	static char state[32];
+	json_t *lists = redis_lists_json(NULL, g->f.ledger);
+
+	snprintf(
+		state,
+		sizeof(state),
+		"%s",
+		json_string_value(json_object_get(json_array_get(lists, 0), "state"))
+	);
+	json_decref(lists);
+	return state;
+}
+
 // A follower does nothing by itself; as a leader it does.
 static void test_modes(void **state)
 {
@@ -180,7 +197,9 @@ static void test_modes(void **state)
 	assert_int_equal(f->last.error, -ECANCELED);
 	lists_point(lists_of(f), own, true, "203.0.113.98", 12, "", 0, UNTIL_FOREVER);
 	retire(f, "a");
-	assert_int_equal(f->f.error, -EROFS);
+	assert_int_equal(f->f.error, 0);
+	assert_non_null(strstr(f->f.message, "the leader is asked"));
+	assert_string_equal(first_state(f), "fleet");
 	// The end comes at the leader; the follower waits for the record.
 	changes_wait(&w->leader, lists_of(&w->leader)->changes + 1);
 	for (int64_t end = clock_boot_ms(f->f.ledger) + 1500; clock_boot_ms(f->f.ledger) < end;)
@@ -192,6 +211,7 @@ static void test_modes(void **state)
 	lists_fleet_follow(lists_of(f), false);
 	changes_wait(f, lists_of(f)->changes + 1);
 	assert_false(entry_is(&f->f, "203.0.113.8", &e));
+	assert_string_equal(first_state(f), "source gone"); // nobody reads it here
 	READ(f, own, "203.0.113.7", "203.0.113.99");
 	assert_int_equal(f->last.added, 1);
 	apply_octets(f, history[0].octets, history[0].len);
