@@ -194,6 +194,13 @@ static int unblock_body(struct job *job, json_t *body)
 		json_object_set_new(body, "remedy", json_string(remedy));
 		return 409;
 	}
+	if (holders.n_own > 0) {
+		struct thehive *hive = thehives_find(
+			api_control(job->api)->thehives, job->source + strlen("thehive:")
+		);
+		if (hive)
+			thehive_unblocked(hive, job->case_id, job->observable);
+	}
 	if (job->changed > 0 || holders.n_own > 0)
 		return 200;
 	json_object_set_new(body, "error", json_string("nothing to end: no claim refers to it"));

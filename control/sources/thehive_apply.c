@@ -261,6 +261,8 @@ void hive_apply(struct hive_read *read)
 		return; // the later reading tells
 	if (read->have_case)
 		hive_blocks_end(hive, &read->judgement);
+	else if (read->of->merged_into[0])
+		hive_blocks_move(hive, read->of->id, read->of->merged_into);
 	struct hive_plan *plan = NULL;
 	int error = hive_plan_make(read, &plan);
 	if (!error && plan->gone && plan->merged_into[0] && plan->n > 0)

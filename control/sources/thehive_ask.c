@@ -6,12 +6,19 @@
 #include "control/sources/thehive_internal.h"
 #include "control/sources/thehive_query.h"
 
+#include <event2/event.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ENDS_MAX 250 // of one transaction
+#define MOVES_MAX 50
+#define REASON_MAX 512
+#define WATCH_SECONDS 10
+#define WATCH_READS 12
+#define WATCHES_MAX 100
 
 struct thehive_ask {
 	struct thehive *hive;
@@ -51,6 +58,69 @@ void thehive_own_ref(
 		case_id,
 		observable
 	);
+}
+
+// --- after an unblock
+
+// The tag that ends the verdict's claims is set by Cortex, some time after it was told of success:
+// TheHive 4 raises no webhook for it, and an observable's tag changes nothing of its case.
+struct hive_watch {
+	struct thehive *hive;
+	char case_id[HIVE_ID_MAX], observable[HIVE_ID_MAX];
+	unsigned reads;
+	struct event *timer;
+	LIST_ENTRY(hive_watch) link;
+};
+
+static void watch_end(struct hive_watch *watch)
+{
+	LIST_REMOVE(watch, link);
+	if (watch->timer)
+		event_free(watch->timer);
+	free(watch);
+}
+
+static bool one_there(void *ctx, const struct claim *claim)
+{
+	(void)claim;
+	*(bool *)ctx = true;
+	return false;
+}
+
+static void watch_come(evutil_socket_t fd, short what, void *ctx)
+{
+	(void)fd;
+	(void)what;
+	struct hive_watch *watch = ctx;
+	struct thehive *hive = watch->hive;
+	char ref[HIVE_NAME_MAX + 2 * HIVE_ID_MAX];
+	bool there = false;
+	thehive_own_ref(hive, watch->case_id, watch->observable, ref);
+	ledger_claims_by_ref(hive->ledger, hive->source, ref, one_there, &there);
+	if (!there || watch->reads++ == WATCH_READS)
+		watch_end(watch);
+	else
+		hive_case_hint(hive, watch->case_id);
+}
+
+void thehive_unblocked(struct thehive *hive, const char *case_id, const char *observable)
+{
+	const struct timeval every = {.tv_sec = WATCH_SECONDS};
+	struct hive_watch *watch;
+	size_t n = 0;
+	LIST_FOREACH(watch, &hive->watches, link)
+	if (++n == WATCHES_MAX)
+		return; // the full listing finds it
+	watch = calloc(1, sizeof(*watch));
+	if (!watch)
+		return;
+	watch->hive = hive;
+	snprintf(watch->case_id, sizeof(watch->case_id), "%s", case_id);
+	snprintf(watch->observable, sizeof(watch->observable), "%s", observable);
+	LIST_INSERT_HEAD(&hive->watches, watch, link);
+	watch->timer = event_new(hive->base, -1, EV_PERSIST, watch_come, watch);
+	if (!watch->timer || event_add(watch->timer, &every) < 0)
+		watch_end(watch);
 }
 
 // --- asking
@@ -241,6 +311,8 @@ void thehive_ask_cancel(struct thehive_ask *ask)
 
 void hive_asks_end(struct thehive *hive)
 {
+	while (!LIST_EMPTY(&hive->watches))
+		watch_end(LIST_FIRST(&hive->watches));
 	while (!LIST_EMPTY(&hive->asks))
 		ask_end(LIST_FIRST(&hive->asks), "the configuration is read again: try again", false
 		);
@@ -269,18 +341,27 @@ static bool end_add(void *ctx, const struct claim *claim)
 	return ++ends->n < ENDS_MAX;
 }
 
+static bool one_keep(void *ctx, const struct claim *claim)
+{
+	char *observable = ctx;
+	const char *slash = strrchr(claim->ref, '/');
+	snprintf(observable, HIVE_ID_MAX, "%s", slash && slash[1] ? slash + 1 : "-");
+	return false;
+}
+
+bool hive_case_blocked_one(struct thehive *hive, const char *case_id, char ret_one[HIVE_ID_MAX])
+{
+	char prefix[HIVE_BLOCK_REF_MAX], one[HIVE_ID_MAX] = "";
+	thehive_block_ref(hive, case_id, "", prefix);
+	ledger_claims_by_ref(hive->ledger, "operator", prefix, one_keep, one);
+	memcpy(ret_one, one, sizeof(one));
+	return one[0] != '\0';
+}
+
 bool hive_case_blocked(struct thehive *hive, const char *case_id)
 {
-	struct ends *ends = calloc(1, sizeof(*ends));
-	char prefix[HIVE_BLOCK_REF_MAX];
-	thehive_block_ref(hive, case_id, "", prefix);
-	if (!ends)
-		return true;
-	ends->n = ENDS_MAX - 1; // the first is enough
-	ledger_claims_by_ref(hive->ledger, "operator", prefix, end_add, ends);
-	bool blocked = ends->n == ENDS_MAX;
-	free(ends);
-	return blocked;
+	char one[HIVE_ID_MAX];
+	return hive_case_blocked_one(hive, case_id, one);
 }
 
 void hive_blocks_end(struct thehive *hive, const struct hive_judgement *judgement)
@@ -306,4 +387,68 @@ void hive_blocks_end(struct thehive *hive, const struct hive_judgement *judgemen
 			break;
 	}
 	free(ends);
+}
+
+// --- merges
+
+struct moves {
+	struct submit_item items[2 * MOVES_MAX];
+	char refs[2 * MOVES_MAX][HIVE_BLOCK_REF_MAX];
+	char texts[MOVES_MAX][3][REASON_MAX];
+	char to[HIVE_BLOCK_REF_MAX]; // of the case that it became part of
+	size_t n;
+};
+
+static const char *text_keep(char to[REASON_MAX], const char *text)
+{
+	snprintf(to, REASON_MAX, "%s", text);
+	return to;
+}
+
+// The same claim with another reference, then the end of the old one: the entry does not notice.
+static bool move_add(void *ctx, const struct claim *claim)
+{
+	struct moves *moves = ctx;
+	const char *slash = strrchr(claim->ref, '/');
+	size_t at = moves->n, k = 2 * at;
+	if (!slash || strlen(claim->ref) >= HIVE_BLOCK_REF_MAX || claim->state > CLAIM_HELD)
+		return true;
+	snprintf(moves->refs[k], HIVE_BLOCK_REF_MAX, "%.140s%.48s", moves->to, slash + 1);
+	snprintf(moves->refs[k + 1], HIVE_BLOCK_REF_MAX, "%s", claim->ref);
+	moves->items[k] = (struct submit_item
+	){.op = SUBMIT_PUT, .claim = *claim, .cause = "held for the case that was merged"};
+	moves->items[k].claim.source = "operator";
+	moves->items[k].claim.ref = moves->refs[k];
+	moves->items[k].claim.author = text_keep(moves->texts[at][0], claim->author);
+	moves->items[k].claim.reason = text_keep(moves->texts[at][1], claim->reason);
+	moves->items[k].claim.case_number = text_keep(moves->texts[at][2], claim->case_number);
+	moves->items[k + 1] = (struct submit_item){
+		.op = SUBMIT_END,
+		.claim
+		= {.source = "operator", .ref = moves->refs[k + 1], .indicator = claim->indicator},
+		.cause = "its case was merged into another: it goes on there",
+	};
+	return ++moves->n < MOVES_MAX;
+}
+
+void hive_blocks_move(struct thehive *hive, const char *from, const char *to)
+{
+	char prefix[HIVE_BLOCK_REF_MAX];
+	struct moves *moves = hive_case_blocked(hive, from) ? calloc(1, sizeof(*moves)) : NULL;
+	thehive_block_ref(hive, from, "", prefix);
+	for (size_t slices = 0; moves && slices < HIVE_OBSERVABLES_MAX / MOVES_MAX; slices++) {
+		thehive_block_ref(hive, to, "", moves->to);
+		moves->n = 0;
+		ledger_claims_by_ref(hive->ledger, "operator", prefix, move_add, moves);
+		const struct submit submit = {
+			.items = moves->items,
+			.n = 2 * moves->n,
+			.actor = {.name = hive->source, .reason = ""},
+		};
+		if (moves->n)
+			ledger_submit(hive->ledger, &submit, NULL, NULL);
+		if (moves->n < MOVES_MAX)
+			break;
+	}
+	free(moves);
 }

@@ -55,3 +55,8 @@ void thehive_own_ref(
 	const char *observable,
 	char ret_ref[HIVE_NAME_MAX + 2 * HIVE_ID_MAX]
 );
+
+// Somebody unblocked the case, or the observable ("": all of it), and the tag that ends the
+// verdict's own claims will be set soon: the case is read now and then until they are gone, two
+// minutes at most.
+void thehive_unblocked(struct thehive *, const char *case_id, const char *observable);

@@ -68,6 +68,8 @@ struct hive_read;
 LIST_HEAD(hive_reads, hive_read);
 struct thehive_ask;
 LIST_HEAD(hive_asks, thehive_ask);
+struct hive_watch;
+LIST_HEAD(hive_watches, hive_watch);
 
 enum hive_changed_step {
 	CHANGED_IDLE,
@@ -141,6 +143,7 @@ struct thehive {
 	struct hive_queue queue;
 	struct hive_reads reads;
 	struct hive_asks asks;
+	struct hive_watches watches;
 	unsigned n_reading; // on the prompt client
 	struct hive_known *known;
 	struct hive_plans plans;
@@ -235,8 +238,11 @@ void hive_plans_forget(struct thehive *);
 
 void hive_asks_end(struct thehive *);
 bool hive_case_blocked(struct thehive *, const char *case_id); // has operators' claims
+bool hive_case_blocked_one(struct thehive *, const char *case_id, char ret_one[HIVE_ID_MAX]);
 // Ends those, where the case is closed otherwise than as a true positive.
 void hive_blocks_end(struct thehive *, const struct hive_judgement *);
+// After a merge: they go on in the other case, and end with it.
+void hive_blocks_move(struct thehive *, const char *from, const char *to);
 
 // --- thehive_list.c
 

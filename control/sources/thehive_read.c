@@ -240,7 +240,9 @@ static void case_take(struct hive_read *read, const json_t *body)
 static void parent_ask(struct hive_read *read)
 {
 	char observable[HIVE_ID_MAX];
-	if (!hive_case_claimed(read->hive, read->of->id, observable) || !hive_id_valid(observable))
+	if ((!hive_case_claimed(read->hive, read->of->id, observable)
+	     && !hive_case_blocked_one(read->hive, read->of->id, observable))
+	    || !hive_id_valid(observable))
 		return;
 	char *body = hive_query_parent(&read->hive->rules, observable);
 	if (body)

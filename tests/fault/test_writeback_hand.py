@@ -149,6 +149,38 @@ class Hand(test_writeback.Case):
         self.assertIn("no harm", self.until_told(case, "held no longer, and not denied", n=2)[1])
         self.quiet(case, 2)
 
+    @both
+    def test_it_goes_on_in_the_merged_case(self, version):
+        case, _ = self.case(A, close=False)
+        self.block(case)
+        self.until_told(case, "blocked by hand", n=1)
+        self.settled()
+        new = self.hive.merge(case, self.hive.case_create("Other"))
+        self.assertIn(f"`{A}`, blocked by hand by alice@soc",
+                      self.until_told(new, "blocked by hand", n=2 if version == 5 else 1)[-1])
+        claims = self.lab.stanch_json("list")["claims"]
+        self.assertEqual([f"/{new}/" in c["ref"] for c in claims], [True], claims)
+        self.hive.close(new, "FalsePositive")
+        self.until_told(new, "its case was closed otherwise than as a true positive")
+        self.assertEqual(self.lab.stanch_json("list")["claims"], [])
+
+    def test_the_tag_that_no_webhook_tells(self):
+        """Cortex sets it some time after the click, and TheHive 4 tells nobody."""
+        self.begin(4)
+        self.addCleanup(self.finish)
+        self.configure(incremental_s=900)
+        self.restart()
+        lab.wait_for(lambda: self.source().get("reconciled"), "a listing", 20)
+        case, (one,) = self.case(A)
+        self.until_told(case, "is denied", n=1)
+        self.settled()
+        status, answer = self.unblock(case)
+        self.assertEqual((status, answer["own"]), (200, 1))
+        self.hive.set(webhook_url=None)
+        self.hive.observable_patch(one, tags=["stanch:enforced", "stanch:none"])
+        lab.wait_for(lambda: not self.lab.stanch_json("list")["claims"], "no claims", 40)
+        self.until_told(case, "denied no longer", n=2)
+
     # --- restarts
 
     @both
