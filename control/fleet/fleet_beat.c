@@ -183,7 +183,7 @@ static void leader_looked(void *ctx, const redisReply *r)
 	if (f->lock.ahead > 0 && f->lock.beats_epoch <= ours && f->conf->role == CONF_FLEET_AUTO
 	    && f->publish.published == fleet_id(f).number && !f->lock.anew) {
 		lock_release(f);
-		lock_step_down(f, "a gateway with role leader takes over");
+		lock_step_down(f, "another gateway is to lead");
 		f->lock.next_try_ms = fleet_now_ms() + 3000;
 		return;
 	}

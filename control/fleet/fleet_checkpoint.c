@@ -24,6 +24,7 @@
 #define TIDY_MS 20000 // readers of the one before go on so long
 #define CHECK_MS 5000
 #define RETRY_MS 2000
+#define FORK_WAIT_MS 5000 // to the first one behind a branch
 #define BETWEEN_MS 2000 // from one to the next, where followers ask
 
 static const char seal_script[]
@@ -358,8 +359,11 @@ void checkpoint_begin(struct fleet *f, bool fork)
 	w->checked_ms = 0;
 	w->next_ms = 0;
 	f->publish.since_records = f->publish.since_octets = 0;
-	if (fork)
-		checkpoint_want(f, "the log has a branch that ended");
+	if (!fork)
+		return;
+	// Lists are read first: whoever takes it lets go of members that only the branch had.
+	checkpoint_want(f, "the log has a branch that ended");
+	w->next_ms = fleet_now_ms() + FORK_WAIT_MS;
 }
 
 // Readers of the checkpoint before had their time.

@@ -108,7 +108,7 @@ struct fleet_publish {
 	unsigned generation; // of looks: answers to what was sent before one are not counted
 	int64_t again_ms; // not before: Redis refused
 	unsigned refusals; // of ids, in a row
-	uint64_t base; // number before this term's epoch record
+	uint64_t base; // our place's number when this term was claimed
 	uint64_t since_records, since_octets; // since the last checkpoint began
 };
 
@@ -261,7 +261,6 @@ void lock_anew(struct fleet *, const char *why); // leads, and needs another epo
 void lock_release(struct fleet *);
 
 // --- fleet_publish.c
-void publish_begin(struct fleet *, uint64_t base);
 void publish_look(struct fleet *); // the top of the log is in doubt
 void publish_pump(struct fleet *);
 void publish_tick(struct fleet *, int64_t now);

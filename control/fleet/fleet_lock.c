@@ -156,7 +156,7 @@ static void led(void *ctx, int error, const char *message)
 	fleet_alarm_end(f, ALARM_GAP);
 	fleet_alarm_end(f, ALARM_REWOUND);
 	fleet_alarm_end(f, ALARM_UNEQUAL);
-	publish_begin(f, fleet_id(f).number - 1);
+	publish_look(f);
 	checkpoint_begin(f, f->lock.fork);
 	if (!anew) {
 		up_begin(f);
@@ -185,6 +185,7 @@ static void claimed(void *ctx, const redisReply *r)
 	f->lock.take = TAKE_LEAD;
 	follow_stop(f);
 	resync_stop(f);
+	f->publish.base = fleet_id(f).number;
 	f->calls++;
 	ledger_fleet_lead(f->ledger, f->lock.epoch, led, f);
 }

@@ -28,12 +28,6 @@ struct sent {
 	size_t len;
 };
 
-void publish_begin(struct fleet *f, uint64_t base)
-{
-	f->publish.base = base;
-	publish_look(f);
-}
-
 // --- the newest entry
 
 int publish_top(struct fleet *f, const redisReply *r, struct fleet_record *ret_record)
@@ -92,7 +86,7 @@ static void stream_anew(struct fleet *f)
 	REDIS_SEND(f->commands, NULL, NULL, "UNLINK", f->keys[KEY_LOG]);
 	ledger_fleet_state(f->ledger, &state);
 	if (state.first > 1)
-		checkpoint_want(f, "the log was lost");
+		checkpoint_want(f, "the log begins anew");
 	flow_from(f, state.first > 0 ? state.first - 1 : state.place.number, (struct fleet_id){0});
 }
 

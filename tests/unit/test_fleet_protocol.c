@@ -258,6 +258,13 @@ static void run_ms(struct world *w, int64_t ms)
 		event_base_loop(w->base, EVLOOP_ONCE);
 }
 
+static void ignored(void *ctx, int error, const char *message)
+{
+	(void)ctx;
+	(void)error;
+	(void)message;
+}
+
 static int leader_of(const struct world *w)
 {
 	int leader = -1;
@@ -396,6 +403,58 @@ static void test_given_back(void **state)
 	print_message("given back: another leads after %ld ms\n", (long)(fleet_now_ms() - began));
 	UNTIL(w, fleet_lease_ms(w->g[leader_of(w)].fleet) > 0);
 	UNTIL(w, all_same(w));
+}
+
+// One of the role leader takes over, with all that the other has.
+static void test_preferred(void **state)
+{
+	struct world *w = *state;
+
+	gateway_start(w, 0, CONF_FLEET_AUTO);
+	gateway_start(w, 2, CONF_FLEET_AUTO);
+	UNTIL(w, leader_of(w) >= 0);
+	fake_set(ledger_of(w, leader_of(w)), 1, true);
+	UNTIL(w, all_same(w));
+	gateway_start(w, 1, CONF_FLEET_LEADER);
+	UNTIL(w, leader_of(w) == 1);
+	UNTIL(w, all_same(w) && ledger_of(w, 1)->on[1]);
+	assert_int_equal(ledger_of(w, 0)->forks + ledger_of(w, 2)->forks, 0);
+}
+
+// One takes itself for a leader beside the one that is, in its epoch or a higher one.
+static void second_leader(struct world *w, uint64_t epoch)
+{
+	int first = leader_of(w), second = (first + 1) % N;
+	struct fleet *f = w->g[second].fleet;
+
+	fake_set(ledger_of(w, first), 10, true);
+	ledger_of(w, second)->epoch = epoch - 1;
+	ledger_fleet_lead(ledger_of(w, second), epoch, ignored, NULL);
+	f->duty = DUTY_LEADS;
+	f->lock.lease_until_ms = fleet_now_ms() + 2000;
+	f->publish.state = PUBLISH_LOOK;
+	up_begin(f);
+	fake_set(ledger_of(w, second), 20, true);
+	fake_set(ledger_of(w, first), 11, true);
+	UNTIL(w, leader_of(w) >= 0);
+	UNTIL(w,
+	      all_same(w) && ledger_of(w, 0)->on[10] && ledger_of(w, 0)->on[11]
+		      && ledger_of(w, 0)->on[20]);
+	nothing_lost(w);
+}
+
+static void test_two_leaders(void **state)
+{
+	struct world *w = *state;
+
+	all_start(w);
+	fake_set(ledger_of(w, leader_of(w)), 1, true);
+	UNTIL(w, all_same(w));
+	second_leader(w, ledger_of(w, leader_of(w))->epoch + 1);
+	for (int e = 10; e <= 20; e++)
+		fake_set(ledger_of(w, leader_of(w)), e, false);
+	UNTIL(w, all_same(w));
+	second_leader(w, ledger_of(w, leader_of(w))->epoch);
 }
 
 static void test_flushed(void **state)
@@ -564,6 +623,8 @@ int main(int argc, char **argv)
 		T(test_three),
 		T(test_killed),
 		T(test_given_back),
+		T(test_preferred),
+		T(test_two_leaders),
 		T(test_flushed),
 		T(test_forged),
 		T(test_late),
