@@ -543,49 +543,6 @@ void lists_counts(struct lists *ls, struct lists_counts *ret_counts)
 	*ret_counts = c;
 }
 
-// What a follower's lists are is the leader's to say.
-static void retire_ask(
-	struct lists *ls,
-	const struct loop_list *l,
-	const struct actor *actor,
-	ledger_done done,
-	void *ctx
-)
-{
-	char source[LIST_NAME_MAX + 8];
-
-	snprintf(source, sizeof(source), LIST_SOURCE "%s", l->status.name);
-	ledger_audit(ls->ledger, actor->name, "source.retire", l->status.name, NULL);
-	fleet_ask_named(ls->ledger, "retire", source, "2", actor);
-	pending_done(ls->ledger, done, ctx, 0, "the leader is asked: it ends what the list holds");
-}
-
-void lists_retire(
-	struct lists *ls, const char *name, const struct actor *actor, ledger_done done, void *ctx
-)
-{
-	for (size_t i = 0; i < ls->n; i++) {
-		struct loop_list *l = &ls->lists[i];
-
-		if (strcmp(l->status.name, name) != 0)
-			continue;
-		if (ls->follows) {
-			retire_ask(ls, l, actor, done, ctx);
-			return;
-		}
-		if (l->retired) {
-			done(ctx, -EALREADY, "it is being retired");
-			return;
-		}
-		l->retired = done;
-		l->retired_ctx = ctx;
-		ledger_audit(ls->ledger, actor->name, "source.retire", name, NULL);
-		lists_job_post(ls, lists_job_create(LIST_JOB_RETIRE, l->status.id, 0), false);
-		return;
-	}
-	done(ctx, -ENOENT, "no such list: see stanch lists");
-}
-
 // --- opening
 
 static int rows_load(struct lists *ls)

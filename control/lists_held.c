@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-// What brakes hold of a list: a row of the ledger's held changes, and what an operator made of it.
+// What operators have to do with lists: what brakes hold (a row of the ledger's held changes) and
+// what they made of it; the end of a list that nobody reads any more.
 
 #include "control/lists_internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -86,4 +88,49 @@ void lists_held_settled(struct lists *ls, const char *name, bool shrink, bool ap
 		if (ls->approved)
 			ls->approved(ls->approved_ctx, l->status.id, shrink);
 	}
+}
+
+// --- the end of a list
+
+// What a follower's lists are is the leader's to say.
+static void retire_ask(
+	struct lists *ls,
+	const struct loop_list *l,
+	const struct actor *actor,
+	ledger_done done,
+	void *ctx
+)
+{
+	char source[LIST_NAME_MAX + 8];
+
+	snprintf(source, sizeof(source), LIST_SOURCE "%s", l->status.name);
+	ledger_audit(ls->ledger, actor->name, "source.retire", l->status.name, NULL);
+	fleet_ask_named(ls->ledger, "retire", source, "2", actor);
+	pending_done(ls->ledger, done, ctx, 0, "the leader is asked: it ends what the list holds");
+}
+
+void lists_retire(
+	struct lists *ls, const char *name, const struct actor *actor, ledger_done done, void *ctx
+)
+{
+	for (size_t i = 0; i < ls->n; i++) {
+		struct loop_list *l = &ls->lists[i];
+
+		if (strcmp(l->status.name, name) != 0)
+			continue;
+		if (ls->follows) {
+			retire_ask(ls, l, actor, done, ctx);
+			return;
+		}
+		if (l->retired) {
+			done(ctx, -EALREADY, "it is being retired");
+			return;
+		}
+		l->retired = done;
+		l->retired_ctx = ctx;
+		ledger_audit(ls->ledger, actor->name, "source.retire", name, NULL);
+		lists_job_post(ls, lists_job_create(LIST_JOB_RETIRE, l->status.id, 0), false);
+		return;
+	}
+	done(ctx, -ENOENT, "no such list: see stanch lists");
 }

@@ -4,7 +4,7 @@
 // What the files of the lists share; besides them only the ledger's own files include it.
 //
 //   lists.c          the loop's side: conf, jobs, what the worker reports, reading members
-//   lists_held.c     what brakes hold                lists_claims.c   members as claims
+//   lists_held.c     brakes, retirement              lists_claims.c   members as claims
 //   lists_worker.c   the thread: jobs, points, ends, retirement
 //   lists_merge.c    a reading against the pages: what differs, brakes, batches
 //   lists_batch.c    a batch: actions before and after, pages, the hand-over to the loop

@@ -15,7 +15,7 @@
 #include "control/conf.h"
 #include "control/control.h"
 #include "control/list_member.h"
-#include "control/lists.h"
+#include "control/lists_fleet.h"
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/sources/redis_conn.h"

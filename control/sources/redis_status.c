@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
-#include "control/lists_fleet.h"
 #include "control/sources/redis_internal.h"
 
 #include <stdio.h>
