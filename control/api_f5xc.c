@@ -23,7 +23,7 @@ static struct f5xc *mirror_of(struct api *api, struct http_request *request)
 {
 	struct f5xc *f = api_control(api)->f5xc;
 
-	if (!f && api_control(api)->conf->f5xc && !control_leads(api_control(api)))
+	if (!f && !control_leads(api_control(api)) && api_control(api)->conf->f5xc)
 		roles_refuse(api_control(api), request);
 	else if (!f)
 		http_answer_error(

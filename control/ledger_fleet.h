@@ -173,6 +173,11 @@ void ledger_pause_fleet(
 	struct ledger *, int64_t until, const struct actor *, ledger_done, void *ctx
 );
 
+// What follower `follower` kept is dealt with up to the audit as it is now: cursors of the same
+// name on other gateways move along, for the day that one of them leads. On the leader; else
+// nothing.
+void ledger_fleet_cursor(struct ledger *, const char *follower);
+
 // --- how it stands
 
 struct fleet_state {

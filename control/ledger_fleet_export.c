@@ -21,6 +21,8 @@ enum part {
 	PART_FEW, // pause, held rows, answers, allows, protections
 	PART_IMMUNITIES,
 	PART_CLAIMS,
+	PART_TOLD,
+	PART_NOTES,
 	PART_LISTS,
 	PART_END,
 };
@@ -40,6 +42,7 @@ struct fleet_export {
 	int64_t source;
 	char *ref;
 	struct ledger_key key;
+	char *owner; // of the last note, whose key is `ref`
 	struct lists_export *lists;
 };
 
@@ -55,6 +58,7 @@ void ledger_fleet_export_free(struct fleet_export *x)
 		lists_fleet_export_close(x->lists);
 	text_free(&x->text);
 	free(x->ref);
+	free(x->owner);
 	free(x);
 }
 
@@ -236,6 +240,23 @@ static int immunities_give(struct fleet_export *x)
 	return r < 0 ? r : sql_errno(rc, x->ledger->db);
 }
 
+// Where the next slice begins.
+static int note_at(struct fleet_export *x, const struct fleet_item *i)
+{
+	char *owner = strdup(i->claim.source), *ref = strdup(i->claim.ref);
+
+	if (!owner || !ref) {
+		free(owner);
+		free(ref);
+		return -ENOMEM;
+	}
+	free(x->owner);
+	free(x->ref);
+	x->owner = owner;
+	x->ref = ref;
+	return 0;
+}
+
 static int claims_give(struct fleet_export *x)
 {
 	scoped_stmt stmt = NULL;
@@ -271,9 +292,69 @@ static int claims_give(struct fleet_export *x)
 		r = item_give(x, &i);
 		n++;
 	}
-	if (n < SLICE)
-		x->part = PART_LISTS;
+	if (n < SLICE) {
+		x->part = PART_TOLD;
+		if (r == 0)
+			r = note_at(x, &(struct fleet_item){.claim = {.source = "", .ref = ""}});
+	}
 	return r < 0 ? r : sql_errno(rc, x->ledger->db);
+}
+
+static int notes_of(struct fleet_export *x, enum fleet_item_kind kind, const char *sql)
+{
+	scoped_stmt stmt = NULL;
+	int rc = SQLITE_DONE, r = sql_prepare(x->ledger, sql, &stmt);
+	size_t n = 0;
+
+	if (r < 0)
+		return r;
+	sql_bind_text(stmt, 1, x->owner ? x->owner : "");
+	sql_bind_text(stmt, 2, x->ref);
+	sqlite3_bind_int(stmt, 3, SLICE);
+	while (r == 0 && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct fleet_item i = {
+			.kind = kind,
+			.claim = {
+				.source = sql_text(stmt, 0),
+				.ref = sql_text(stmt, 1),
+				.created = sqlite3_column_int64(stmt, 2),
+			},
+			.actor = "",
+			.as = "",
+			.why = "",
+			.value = sql_text(stmt, 3),
+		};
+
+		if (kind == ITEM_TOLD || fleet_note_owner(i.claim.source))
+			r = item_give(x, &i);
+		if (r == 0 && ++n == SLICE)
+			return note_at(x, &i); // where the next slice begins
+	}
+	if (r == 0) {
+		x->part++;
+		r = note_at(x, &(struct fleet_item){.claim = {.source = "", .ref = ""}});
+	}
+	return r < 0 ? r : sql_errno(rc, x->ledger->db);
+}
+
+static int told_give(struct fleet_export *x)
+{
+	return notes_of(
+		x,
+		ITEM_TOLD,
+		"SELECT source, ref, due, state FROM told WHERE (source, ref) > (?1, ?2)"
+		" ORDER BY source, ref LIMIT ?3"
+	);
+}
+
+static int notes_give(struct fleet_export *x)
+{
+	return notes_of(
+		x,
+		ITEM_NOTE,
+		"SELECT owner, key, 0, value FROM notes WHERE (owner, key) > (?1, ?2)"
+		" ORDER BY owner, key LIMIT ?3"
+	);
 }
 
 static int lists_give(struct fleet_export *x)
@@ -314,6 +395,8 @@ static void export_step(evutil_socket_t fd, short what, void *ctx)
 		[PART_FEW] = few_give,
 		[PART_IMMUNITIES] = immunities_give,
 		[PART_CLAIMS] = claims_give,
+		[PART_TOLD] = told_give,
+		[PART_NOTES] = notes_give,
 		[PART_LISTS] = lists_give,
 	};
 	struct fleet_export *x = ctx;

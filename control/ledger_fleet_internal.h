@@ -11,6 +11,7 @@
 //   ledger_fleet_apply.c       records, in order
 //   ledger_fleet_differ.c      local and away; is our list the leader's?
 //   ledger_fleet_ask.c         the outbox             ledger_fleet_asked.c   asks at the leader
+//   ledger_fleet_note.c        what the leader's work remembers
 //   ledger_fleet_fork.c        records that a new leader never had
 //   ledger_fleet_export.c, ledger_fleet_import.c   checkpoints
 //
@@ -20,6 +21,8 @@
 //    "h":1|2?,"act":actor,"as":…,"why":…?}             and "end": it is gone
 //   "allow", "immunity", "protect" likewise, "-end" behind it: gone; "pause" with "until" or none;
 //   "held" (src, h, re, at, n), "held-end"; "asked" (gw, seq, e, re, from: its oldest unsettled)
+//   "told" (src, ref, at: due, v: state), "note" (src: owner, ref: key, v), "-end": gone;
+//   "cursor" (src: follower)
 
 #pragma once
 
@@ -47,6 +50,9 @@ struct fleet_item {
 	// ASKED; the gateway is claim.source, the message claim.reason
 	uint64_t seq, oldest;
 	int code;
+	// TOLD, NOTE: to be printed, JSON; as it was read. NULL: none
+	const char *value;
+	json_t *json;
 };
 
 // Text under construction, on the heap.
@@ -135,6 +141,12 @@ void item_print(struct fleet_text *, const struct fleet_item *);
 int item_parse(const json_t *, struct fleet_item *ret_item);
 // What it is about, for tables and sets: kind, source, ref; the key is kept apart.
 void item_object(const struct fleet_item *, char *text, size_t size);
+
+// --- ledger_fleet_note.c
+bool item_is_note(enum fleet_item_kind);
+int note_load(struct ledger *, struct fleet_item *, sqlite3_stmt **ret_stmt); // as item_load
+void note_print(struct fleet_text *, const struct fleet_item *);
+void note_put(struct ledger *, const struct fleet_item *);
 
 // --- ledger_fleet_touch.c
 void touches_free(struct ledger *);

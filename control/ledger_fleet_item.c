@@ -21,6 +21,9 @@ static const char *const kinds[ITEM_KINDS] = {
 	[ITEM_PAUSE] = "pause",
 	[ITEM_HELD] = "held",
 	[ITEM_ASKED] = "asked",
+	[ITEM_TOLD] = "told",
+	[ITEM_NOTE] = "note",
+	[ITEM_CURSOR] = "cursor",
 };
 
 // --- text
@@ -179,6 +182,14 @@ void item_print(struct fleet_text *t, const struct fleet_item *i)
 	put_text(t, "src", i->claim.source);
 	if (i->kind != ITEM_HELD)
 		put_text(t, "ref", i->claim.ref);
+	if (item_is_note(i->kind)) {
+		if (i->kind == ITEM_TOLD && !i->gone)
+			put_number(t, "at", i->claim.created);
+		if (!i->gone)
+			note_print(t, i);
+		text_add(t, "}", 1);
+		return;
+	}
 	if (i->kind != ITEM_PAUSE && i->kind != ITEM_HELD) {
 		indicator_print(&i->claim.indicator, indicator);
 		put_text(t, "ind", indicator);
@@ -253,7 +264,7 @@ static bool get_kind(struct reading *r, struct fleet_item *i)
 	for (int k = 0; k < ITEM_KINDS; k++)
 		if (strlen(kinds[k]) == len && memcmp(kinds[k], kind, len) == 0) {
 			i->kind = (enum fleet_item_kind)k;
-			return !i->gone || (k != ITEM_PAUSE && k != ITEM_ASKED);
+			return !i->gone || (k != ITEM_PAUSE && k != ITEM_ASKED && k != ITEM_CURSOR);
 		}
 	return false;
 }
@@ -319,6 +330,13 @@ int item_parse(const json_t *object, struct fleet_item *ret_item)
 	i.claim.reason = get_text(&r, "re");
 	i.claim.created = get_number(&r, "at", 0, 0, INT64_MAX);
 	i.claim.until = get_number(&r, "until", UNTIL_FOREVER, 0, INT64_MAX);
+	if (item_is_note(i.kind)) {
+		i.json = json_object_get(object, "v");
+		if (r.bad || !*i.claim.source)
+			return -EBADMSG;
+		*ret_item = i;
+		return 0;
+	}
 	i.held = (int)get_number(&r, "h", 0, 1, 2);
 	i.n = get_number(&r, "n", 0, 0, INT64_MAX);
 	i.actor = get_text(&r, "act");

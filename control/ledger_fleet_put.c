@@ -383,6 +383,11 @@ void item_put(struct ledger *l, const struct fleet_item *i)
 	case ITEM_ASKED:
 		asked_item(l, i);
 		break;
+	case ITEM_TOLD:
+	case ITEM_NOTE:
+	case ITEM_CURSOR:
+		note_put(l, i);
+		return;
 	case ITEM_KINDS:
 		break;
 	}

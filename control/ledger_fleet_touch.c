@@ -211,6 +211,8 @@ int item_load(struct ledger *l, struct fleet_item *i, sqlite3_stmt **ret_stmt)
 		i->claim.until = l->now.fleet.pause_until;
 		return 0;
 	}
+	if (item_is_note(i->kind))
+		return note_load(l, i, ret_stmt);
 	if (i->kind != ITEM_CLAIM) {
 		r = sql_prepare(l, plain_sql[i->kind], &stmt);
 		if (r < 0)
@@ -264,7 +266,8 @@ static void touch_print(struct ledger *l, const struct fleet_touch *t, struct fl
 	}
 	if (t->kind == ITEM_HELD)
 		item.held = t->ref[0] == '2' ? 2 : 1;
-	key_pack(&t->indicator, &item.key);
+	if (!item_is_note(t->kind))
+		key_pack(&t->indicator, &item.key);
 	r = item_load(l, &item, &stmt);
 	if (r < 0)
 		transaction_fail(l, r);

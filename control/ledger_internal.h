@@ -434,6 +434,9 @@ enum fleet_item_kind {
 	ITEM_PAUSE,
 	ITEM_HELD, // of the source; ref "1" growth, "2" shrink
 	ITEM_ASKED, // an answer
+	ITEM_TOLD, // what was told to a case
+	ITEM_NOTE, // of an owner whose notes are the fleet's; ref: the key
+	ITEM_CURSOR, // that follower has dealt with the audit so far
 	ITEM_KINDS,
 };
 int fleet_load(struct ledger *);
@@ -454,6 +457,7 @@ void fleet_touch(
 	const char *as, // the audit's word for it
 	const char *why
 );
+bool fleet_note_owner(const char *owner); // are its notes the fleet's?
 void fleet_touch_claim(
 	struct ledger *, const struct claim *, const char *actor, const char *as, const char *why
 );

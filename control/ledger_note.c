@@ -261,6 +261,8 @@ int ledger_note_set(struct ledger *l, const char *owner, const char *key, json_t
 	sql_bind_text(stmt, 2, key);
 	r = sql_run(l, stmt);
 	free(text);
+	if (r == 0 && fleet_note_owner(owner))
+		fleet_touch(l, ITEM_NOTE, owner, key, NULL, "", "", "");
 	return r;
 }
 

@@ -68,6 +68,8 @@ int ledger_told_put(
 	}
 	r = sql_run(l, stmt);
 	free(text);
+	if (r == 0)
+		fleet_touch(l, ITEM_TOLD, source, ref, NULL, "", "", "");
 	if (r == 0 && done)
 		pending_done(l, done, ctx, 0, "");
 	return r;

@@ -72,6 +72,11 @@ bool control_leads(const struct control *control)
 	return !control->roles || control->roles->leads;
 }
 
+json_t *roles_status(const struct control *control)
+{
+	return control->fleet ? fleet_status(control->fleet) : json_object(); // ending
+}
+
 void control_leader_text(const struct control *control, char ret_text[160])
 {
 	json_t *status;
@@ -80,18 +85,13 @@ void control_leader_text(const struct control *control, char ret_text[160])
 	ret_text[0] = '\0';
 	if (control_leads(control))
 		return;
-	status = fleet_status(control->fleet);
+	status = roles_status(control);
 	leader = json_string_value(json_object_get(status, "leader"));
 	if (leader && *leader)
 		snprintf(ret_text, 160, "%.63s leads the fleet and does this", leader);
 	else
 		snprintf(ret_text, 160, "no gateway leads the fleet at the moment");
 	json_decref(status);
-}
-
-json_t *roles_status(const struct control *control)
-{
-	return fleet_status(control->fleet);
 }
 
 json_t *control_leader_part(const struct control *control)
@@ -399,13 +399,12 @@ static void denials_come(void *ctx, const char *gateway, const void *octets, siz
 	struct roles *r = ctx;
 	struct wire_denial denial;
 
-	(void)gateway;
 	if (!r->leads || len % sizeof(denial) != 0)
 		return; // of another version: its rows are not ours
 	for (size_t at = 0; at < len; at += sizeof(denial)) {
 		memcpy(&denial, (const uint8_t *)octets + at, sizeof(denial));
 		denial.reason[sizeof(denial.reason) - 1] = '\0';
-		writeback_denials_take(r->control->writeback, &denial, 1);
+		writeback_denials_take(r->control->writeback, gateway, &denial, 1);
 	}
 }
 
@@ -462,10 +461,12 @@ int start_roles(struct control *control)
 void stop_roles(struct control *control)
 {
 	struct roles *r = control->roles;
+	struct fleet *fleet;
 
 	http_client_fence_set(NULL, NULL);
-	fleet_free(control->fleet);
-	control->fleet = NULL;
+	fleet = control->fleet;
+	control->fleet = NULL; // what is asked while it ends finds none
+	fleet_free(fleet);
 	if (!r)
 		return;
 	ledger_unwatch(control->ledger, woken, r);

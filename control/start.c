@@ -548,7 +548,12 @@ static void denials_come(void *ctx, const struct wire_denial *denial, size_t n)
 {
 	struct control *control = ctx;
 	api_denials_take(control->api, denial, n);
-	writeback_denials_take(control->writeback, denial, n);
+	writeback_denials_take(
+		control->writeback,
+		control_in_fleet(control) ? control->conf->fleet->gateway : NULL,
+		denial,
+		n
+	);
 	roles_denials(control, denial, n);
 }
 

@@ -48,6 +48,11 @@ static bool view_f5(void *ctx, const struct indicator *indicator, char text[WB_F
 	return control->f5xc && f5xc_entry_state(control->f5xc, indicator, text);
 }
 
+static void view_gateways(void *ctx, struct revision revision, char *text, size_t size)
+{
+	roles_confirmed(ctx, revision, text, size);
+}
+
 static void writeback_collect(void *ctx, struct metrics_page *page)
 {
 	const struct control *control = ctx;
@@ -61,6 +66,7 @@ static int writeback_start(struct control *control, struct writeback **ret_write
 	const struct writeback_view view = {
 		.ctx = control,
 		.gateway = gateway,
+		.gateways = control_in_fleet(control) ? view_gateways : NULL,
 		.applied = view_applied,
 		.f5 = view_f5,
 	};
@@ -102,7 +108,7 @@ static int outward_begin(struct control *control)
 	int error = 0;
 
 	if (!control_leads(control))
-		return 0;
+		return writeback_begin(control->ledger);
 	if (control->conf->f5xc)
 		error = f5xc_create(control, &control->f5xc);
 	return error ? error : writeback_start(control, &control->writeback);

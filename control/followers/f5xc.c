@@ -103,7 +103,7 @@ void f5xc_own_state(const struct f5xc *f, struct f5xc_own *own)
 {
 	own->xc_namespace = f->conf->xc_namespace;
 	own->owner = f->conf->fleet_id;
-	ledger_state(f->control->ledger, &own->state);
+	f5xc_state(f, &own->state);
 }
 
 void f5xc_drift_note(struct f5xc *f, const char *name, const char *what, char drift[F5XC_WHY_MAX])

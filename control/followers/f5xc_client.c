@@ -142,3 +142,12 @@ bool f5xc_own_addresses(struct f5xc *f)
 	}
 	return more;
 }
+
+void f5xc_state(const struct f5xc *f, struct list_state *ret_state)
+{
+	char leader[FLEET_NAME_MAX];
+
+	ledger_state(f->control->ledger, ret_state);
+	if (ledger_fleet_is(f->control->ledger))
+		ret_state->revision.epoch = ledger_fleet_epoch(f->control->ledger, leader);
+}

@@ -152,7 +152,7 @@ static void object_note(struct f5xc *f, json_t *object, bool verified)
 		policy_failed(f, "reading: the answer is no enhanced_firewall_policy");
 		return;
 	}
-	ledger_state(f->control->ledger, &state);
+	f5xc_state(f, &state);
 	p->foreign = strcmp(o.owner, f->conf->fleet_id) != 0 && !p->adopt;
 	p->higher = !p->foreign && !p->adopt && o.revision.epoch > state.revision.epoch;
 	p->disabled = o.disabled;

@@ -20,6 +20,7 @@
 #include "control/followers/f5xc_wanted.h"
 #include "control/http_client.h"
 #include "control/ledger.h"
+#include "control/ledger_fleet.h"
 #include "control/log.h"
 
 #include <netinet/in.h>
@@ -158,6 +159,8 @@ void f5xc_answer_tell(
 );
 // The next wait after failures, with jitter.
 int64_t f5xc_backoff(unsigned *backoff_ms);
+// The ledger's, with the epoch by which F5's objects know an older writer: in a fleet the fleet's.
+void f5xc_state(const struct f5xc *, struct list_state *ret_state);
 void f5xc_own_state(const struct f5xc *, struct f5xc_own *);
 void f5xc_drift_note(struct f5xc *, const char *name, const char *what, char drift[F5XC_WHY_MAX]);
 

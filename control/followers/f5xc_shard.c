@@ -217,7 +217,7 @@ static void higher_note(struct shard *s, const struct f5xc_object *o)
 	struct list_state state;
 	bool higher;
 
-	ledger_state(s->owner->control->ledger, &state);
+	f5xc_state(s->owner, &state);
 	higher = !s->foreign && !s->adopt && o->revision.epoch > state.revision.epoch;
 	if (higher && !s->higher)
 		log_error(

@@ -319,10 +319,12 @@ void writeback_applied_moved(struct writeback *w)
 	}
 }
 
-void writeback_denials_take(struct writeback *w, const struct wire_denial *denial, size_t n)
+void writeback_denials_take(
+	struct writeback *w, const char *gateway, const struct wire_denial *denial, size_t n
+)
 {
 	for (size_t i = 0; w && w->attempts && i < n; i++)
-		wb_attempts_add(w->attempts, &denial[i]);
+		wb_attempts_add(w->attempts, gateway, &denial[i]);
 }
 
 // --- which case next
@@ -473,17 +475,17 @@ static void hive_fini(struct wb_hive *h)
 }
 
 // From now on: what was before the first start is not told case by case.
-static int cursor_begin(struct writeback *w)
+int writeback_begin(struct ledger *ledger)
 {
 	struct revision at;
 	int64_t head;
 	char hash[65];
-	int r = ledger_cursor_get(w->ledger, WB_CURSOR, &at);
+	int r = ledger_cursor_get(ledger, WB_CURSOR, &at);
 
 	if (r < 0 || at.epoch > 0)
 		return r;
-	ledger_audit_head(w->ledger, &head, hash);
-	return ledger_cursor_set(w->ledger, WB_CURSOR, (struct revision){1, (uint64_t)head});
+	ledger_audit_head(ledger, &head, hash);
+	return ledger_cursor_set(ledger, WB_CURSOR, (struct revision){1, (uint64_t)head});
 }
 
 static int events_init(struct writeback *w)
@@ -521,8 +523,16 @@ int writeback_create(
 	ledger_state(ledger, &state);
 	for (size_t i = 0; i < 4; i++)
 		snprintf(w->marker_id + 2 * i, 3, "%02x", state.ledger_id[i]);
+	// Whoever leads must know the comments of who led before.
+	if (ledger_fleet_is(ledger))
+		snprintf(
+			w->marker_id,
+			sizeof(w->marker_id),
+			"%08x",
+			(unsigned)siphash64(wb_hash_key, conf->fleet->id, strlen(conf->fleet->id))
+		);
 	w->hives = calloc(conf->n_thehive + 1, sizeof(*w->hives));
-	r = w->hives ? cursor_begin(w) : -ENOMEM;
+	r = w->hives ? writeback_begin(ledger) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < conf->n_thehive; i++) {
 		struct wb_hive *h = &w->hives[w->n++];
 

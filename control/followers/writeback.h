@@ -48,6 +48,9 @@ struct writeback;
 struct writeback_view {
 	void *ctx;
 	const char *gateway; // this machine's name
+	// In a fleet: names of those whose data planes have what the ledger held at the revision;
+	// "": not known. NULL: a gateway by itself.
+	void (*gateways)(void *ctx, struct revision, char *ret_text, size_t size);
 	// What the data plane has applied, and when. False: nothing yet.
 	bool (*applied)(void *ctx, struct list_state *ret_state, int64_t *ret_when_ms);
 	// NULL: no mirror. See struct wb_look.
@@ -65,11 +68,16 @@ int writeback_create(
 	struct writeback **ret_writeback,
 	char ret_message[256]
 );
+// On a follower: should it lead one day, it tells what was decided from now on.
+int writeback_begin(struct ledger *);
 // What is under way is found pending by the next one.
 void writeback_free(struct writeback *);
 
 void writeback_applied_moved(struct writeback *); // by the data plane's follower
-void writeback_denials_take(struct writeback *, const struct wire_denial *, size_t n);
+// gateway: of a fleet, whose data plane it was; NULL: a gateway by itself.
+void writeback_denials_take(
+	struct writeback *, const char *gateway, const struct wire_denial *, size_t n
+);
 
 // [{"name", "state", "why", …}] for the API: a new reference. NULL is fine: [].
 json_t *writeback_status(struct writeback *);

@@ -17,13 +17,17 @@
 #define GATHERED_MAX 4096 // pairs of hosts
 #define ROWS_MAX 100 // of a case
 #define FLUSH_MS 10000 // at the latest
+#define GATEWAYS_MAX 255
+#define GATEWAY_NAME_MAX 64
 #define SLICE 200 // pairs in a turn of the loop
 
 struct pair_key {
 	struct wire_indicator entry;
 	uint8_t src[16], dst[16];
 	uint16_t port;
-	uint8_t family, proto, verdict, inward, pad[2];
+	uint8_t family, proto, verdict, inward;
+	uint8_t gateway; // 1 + index of its name; 0: none
+	uint8_t pad;
 };
 
 struct pair {
@@ -38,6 +42,7 @@ struct wb_attempts {
 	struct pair *pairs;
 	struct event *timer;
 	uint64_t lost; // packets that found no place, since the start
+	char gateways[GATEWAYS_MAX][GATEWAY_NAME_MAX]; // whose denials came; "": the rest is free
 };
 
 static const char *proto_name(uint8_t proto, char text[16])
@@ -88,7 +93,19 @@ static void total_add(json_t *attempts, const char *key, int64_t by)
 	wb_number_set(attempts, key, wb_number(attempts, key) + by);
 }
 
-static void attempts_merge(json_t *attempts, const struct pair *p)
+// 0 also where there is no place: then the attempt has no gateway.
+static uint8_t gateway_index(struct wb_attempts *a, const char *gateway)
+{
+	for (unsigned i = 0; gateway && i < GATEWAYS_MAX; i++) {
+		if (!a->gateways[i][0])
+			snprintf(a->gateways[i], GATEWAY_NAME_MAX, "%s", gateway);
+		if (strcmp(a->gateways[i], gateway) == 0)
+			return (uint8_t)(i + 1);
+	}
+	return 0;
+}
+
+static void attempts_merge(json_t *attempts, const struct pair *p, const char *gateway)
 {
 	json_t *rows = wb_member(attempts, "rows"), *row;
 	int64_t first = p->first_ms, last = p->last_ms, packets = (int64_t)p->packets;
@@ -114,6 +131,8 @@ static void attempts_merge(json_t *attempts, const struct pair *p)
 		);
 	else
 		total_add(attempts, "more", packets);
+	if (gateway)
+		json_object_set_new(wb_member(attempts, "gateways"), gateway, json_true());
 	total_add(attempts, "total", (int64_t)p->packets);
 	first = wb_number(attempts, "first");
 	if (first == 0 || p->first_ms < first)
@@ -148,7 +167,11 @@ static bool claim_take(void *ctx, const struct claim *claim)
 	memcpy(m->done[m->n_done++ % 4], ref, sizeof(ref));
 	state = wb_batch_state(m->batch, h, ref);
 	if (state)
-		attempts_merge(wb_member(state, "attempts"), m->pair);
+		attempts_merge(
+			wb_member(state, "attempts"),
+			m->pair,
+			m->pair->key.gateway ? m->a->gateways[m->pair->key.gateway - 1] : NULL
+		);
 	return true;
 }
 
@@ -196,7 +219,7 @@ static void flush_soon(struct wb_attempts *a)
 	event_add(a->timer, &after);
 }
 
-void wb_attempts_add(struct wb_attempts *a, const struct wire_denial *d)
+void wb_attempts_add(struct wb_attempts *a, const char *gateway, const struct wire_denial *d)
 {
 	struct pair_key key;
 	struct pair *p = NULL;
@@ -212,6 +235,7 @@ void wb_attempts_add(struct wb_attempts *a, const struct wire_denial *d)
 	key.proto = d->proto;
 	key.verdict = d->verdict;
 	key.inward = d->inward;
+	key.gateway = gateway_index(a, gateway);
 	HASH_FIND(hh, a->pairs, &key, sizeof(key), p);
 	if (!p) {
 		p = HASH_COUNT(a->pairs) < GATHERED_MAX ? calloc(1, sizeof(*p)) : NULL;

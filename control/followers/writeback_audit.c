@@ -351,8 +351,10 @@ bool wb_drain(struct writeback *w)
 	if (d.n == 0)
 		return true;
 	ledger_cursor_set(w->ledger, WB_CURSOR, (struct revision){1, (uint64_t)d.seq});
-	if (d.n < DRAIN_RECORDS)
+	if (d.n < DRAIN_RECORDS) {
+		ledger_fleet_cursor(w->ledger, WB_CURSOR);
 		return true;
+	}
 	event_active(w->drain, EV_TIMEOUT, 0);
 	return false;
 }

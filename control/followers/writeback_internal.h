@@ -12,6 +12,7 @@
 #include "control/followers/writeback_text.h"
 #include "control/http_client.h"
 #include "control/ledger.h"
+#include "control/ledger_fleet.h"
 #include "control/log.h"
 #include "control/sources/thehive_hook.h"
 #include "control/sources/thehive_judge.h"
@@ -224,4 +225,4 @@ void wb_tags_next(struct wb_hive *); // then the attempts
 // --- writeback_attempts.c
 int wb_attempts_create(struct writeback *, struct wb_attempts **ret_attempts);
 void wb_attempts_free(struct wb_attempts *);
-void wb_attempts_add(struct wb_attempts *, const struct wire_denial *);
+void wb_attempts_add(struct wb_attempts *, const char *gateway, const struct wire_denial *);

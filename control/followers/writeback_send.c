@@ -263,15 +263,20 @@ static void pending_write(struct wb_hive *h, char *text, const char *marker, con
 static void news_write(struct wb_hive *h)
 {
 	struct list_state state;
-	char marker[WB_MARKER_MAX], revision[48];
+	char marker[WB_MARKER_MAX], revision[48], gateways[512] = "";
+	const struct writeback_view *view = &h->owner->view;
 	struct wb_context context = {
-		.gateway = h->owner->view.gateway,
+		.gateway = view->gateway,
 		.revision = revision,
 		.took_ms = -1,
 	};
 	int64_t applied = wb_applied_at(h->owner, h->op.of->seq), when, from;
 
-	if (!h->owner->view.applied(h->owner->view.ctx, &state, &when))
+	if (view->gateways)
+		view->gateways(view->ctx, h->op.of->revision, gateways, sizeof(gateways));
+	if (gateways[0])
+		context.gateway = gateways;
+	if (!view->applied(view->ctx, &state, &when))
 		ledger_state(h->owner->ledger, &state);
 	snprintf(
 		revision,

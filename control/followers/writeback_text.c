@@ -33,6 +33,13 @@ static void code_put(FILE *to, const char *text)
 	putc('`', to);
 }
 
+// One, or several with commas.
+static void gateways_put(FILE *to, const char *names)
+{
+	fputs(strchr(names, ',') ? "gateways " : "gateway ", to);
+	code_put(to, names);
+}
+
 // Plain text: what could begin emphasis, code, a link, HTML or a table is escaped, a name that a
 // renderer would make a link of does no harm in code spans only.
 static void plain_put(FILE *to, const char *text)
@@ -290,8 +297,8 @@ static void denied_section(FILE *to, const json_t *news, const struct wb_context
 		n == 1 ? "is" : "are",
 		monitor ? "watched, not denied" : "denied");
 	items_put(to, denied, denied_put);
-	fputs("In effect on gateway ", to);
-	code_put(to, ctx->gateway);
+	fputs("In effect on ", to);
+	gateways_put(to, ctx->gateway);
 	fprintf(to, ", revision %s", ctx->revision);
 	took_put(to, ctx);
 	if (paused) {
@@ -328,9 +335,9 @@ static void large_section(FILE *to, const json_t *news, const struct wb_context 
 	if (many) {
 		fprintf(to,
 			"**stanch: more than %" PRId64 " destinations of this case are denied**\n\n"
-			"`stanch list` has them all. In effect on gateway ",
+			"`stanch list` has them all. In effect on ",
 			(int64_t)json_integer_value(many));
-		code_put(to, ctx->gateway);
+		gateways_put(to, ctx->gateway);
 		fprintf(to, ", revision %s.\n\n", ctx->revision);
 	}
 	if (few)
@@ -408,6 +415,25 @@ static int64_t total_of(const json_t *attempts, const char *key)
 	return json_integer_value(json_object_get(attempts, key));
 }
 
+// Those that told of them; without a fleet this one.
+static void attempts_gateways_put(FILE *to, const json_t *attempts, const char *gateway)
+{
+	json_t *gateways = json_object_get(attempts, "gateways");
+	const char *name, *between = "";
+	char names[1024] = "";
+	json_t *value;
+	size_t len = 0;
+
+	json_object_foreach(gateways, name, value)
+	{
+		if (len + strlen(name) + 8 > sizeof(names))
+			break;
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", between, name);
+		between = ", ";
+	}
+	gateways_put(to, len ? names : gateway);
+}
+
 char *wb_text_attempts(const json_t *attempts, const char *gateway, const char *marker)
 {
 	char *text = NULL;
@@ -436,8 +462,8 @@ char *wb_text_attempts(const json_t *attempts, const char *gateway, const char *
 	fputs("\nTogether ", to);
 	packets_put(to, total_of(attempts, "total"));
 	span_put(to, total_of(attempts, "first"), total_of(attempts, "last"));
-	fputs(", on gateway ", to);
-	code_put(to, gateway);
+	fputs(", on ", to);
+	attempts_gateways_put(to, attempts, gateway);
 	fprintf(to, ".\n\n[//]: # %s\n", marker);
 	if (fclose(to) != 0) {
 		free(text);
