@@ -382,8 +382,11 @@ static bool version_take(struct thehive *hive, const json_t *body)
 	bool changed = strcmp(hive->version, text) != 0;
 	snprintf(hive->version, sizeof(hive->version), "%s", text);
 	hive->rules.version = version;
-	if (changed)
+	if (changed) {
 		log_notice("%s: TheHive %s", hive->source, hive->version);
+		hive->full.no_bulk = false;
+		hive->full.tags_refused = 0;
+	}
 	return true;
 }
 
@@ -599,6 +602,11 @@ void thehive_free(struct thehive *hive)
 	secret_free(hive->authorization);
 	free(hive->header);
 	free(hive);
+}
+
+void thehive_anew(struct thehive *hive)
+{
+	hive->full.anew = true;
 }
 
 // --- what it tells

@@ -11,8 +11,10 @@
 //   thehive.c        life, hints and their coalescing, back-off, the version
 //   thehive_read.c   reading one case     thehive_plan.c   what was read against the ledger
 //   thehive_apply.c  what differs is written, in slices
-//   thehive_list.c   both listings        thehive_query.c  requests' bodies
-//   thehive_bulk.c   which cases of a page differ from the ledger
+//   thehive_list.c   what changed         thehive_query.c  requests' bodies
+//   thehive_full.c   the full listing: thehive_bulk.c which cases of a page differ from the
+//                    ledger, thehive_batch.c many cases judged together, thehive_absent.c those
+//                    that no page had
 //   thehive_immune.c false positives that suspend what lists say
 //   thehive_status.c what it tells of itself    thehive_setup.c  `stanch thehive setup`
 //   thehive_hook.c, thehive_judge.c, thehive_indicator.c   pure
@@ -59,6 +61,8 @@ int thehive_create(
 // Submissions under way are committed by the ledger, without us.
 void thehive_free(struct thehive *);
 
+// Before the loop runs again: the full listing begins at its beginning, wherever it was.
+void thehive_anew(struct thehive *);
 // A webhook came: its case is read soon. Never fails: what is lost, listings find.
 void thehive_hint(struct thehive *, const struct hive_hint *);
 void thehive_hook_bad(struct thehive *); // one came that was none: counted

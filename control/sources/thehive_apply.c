@@ -238,6 +238,8 @@ static void slice_submit(struct hive_plan *plan)
 
 static void known_update(const struct hive_read *read)
 {
+	if (!read->paced)
+		hive_list_touched(read->hive, read->of->id);
 	if (read->gone) {
 		hive_known_put(read->hive, read->of->id, HIVE_OPEN, 0);
 		return;

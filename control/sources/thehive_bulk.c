@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define CLAIMS_MAX 50000 // of the cases of a page
-#define OWNERLESS_MAX 1000 // beyond it, all cases of the page are read
+#define OWNERLESS_MAX 8 // beyond it, judging all cases of the page costs no more
 
 struct bulk_case {
 	struct hive_judgement judgement;
@@ -151,7 +151,7 @@ static void differ_all(struct hive_bulk *bulk)
 		bulk->cases[i].differs = true;
 }
 
-char *hive_bulk_query(const struct thehive *hive, struct hive_bulk *bulk)
+char *hive_bulk_query(const struct thehive *hive, struct hive_bulk *bulk, size_t size)
 {
 	json_t *ids = json_array();
 	for (size_t i = 0; i < bulk->n; i++) // the others are read anyway
@@ -161,7 +161,7 @@ char *hive_bulk_query(const struct thehive *hive, struct hive_bulk *bulk)
 		json_decref(ids);
 		return NULL;
 	}
-	char *text = hive_query_observables_of(&hive->rules, ids, bulk->from);
+	char *text = hive_query_observables_of(&hive->rules, ids, bulk->from, size);
 	if (!text)
 		differ_all(bulk);
 	return text;
@@ -267,7 +267,7 @@ static int observable_take(struct thehive *hive, struct hive_bulk *bulk, const j
 	return error;
 }
 
-int hive_bulk_take(struct thehive *hive, struct hive_bulk *bulk, const json_t *page)
+int hive_bulk_take(struct thehive *hive, struct hive_bulk *bulk, const json_t *page, size_t size)
 {
 	size_t i;
 	json_t *one;
@@ -278,7 +278,7 @@ int hive_bulk_take(struct thehive *hive, struct hive_bulk *bulk, const json_t *p
 			return error;
 	}
 	bulk->from += json_array_size(page);
-	if (json_array_size(page) >= HIVE_OBSERVABLES_PAGE)
+	if (json_array_size(page) >= size)
 		return 1;
 	for (i = 0; i < bulk->n_haves; i++) // claims of what the list does not have
 		if (bulk->haves[i].of->compared && !bulk->haves[i].have->wanted)
@@ -294,16 +294,6 @@ bool hive_bulk_differs(const struct hive_bulk *bulk, const char *case_id)
 		if (strcmp(bulk->cases[i].judgement.id, case_id) == 0)
 			return bulk->cases[i].differs;
 	return true;
-}
-
-void hive_bulk_read(struct hive_bulk *bulk, const struct hive_findings *findings)
-{
-	for (size_t i = 0; bulk->ownerless && i < findings->n; i++) {
-		struct ownerless *one;
-		HASH_FIND_STR(bulk->ownerless, findings->list[i].id, one);
-		if (one)
-			ownerless_drop(bulk, one);
-	}
 }
 
 bool hive_bulk_owner_next(struct hive_bulk *bulk, char ret_observable[HIVE_ID_MAX])

@@ -83,7 +83,7 @@ enum hive_changed_step {
 // Listing of what changed.
 struct hive_changed {
 	enum hive_changed_step step;
-	size_t from;
+	size_t from, size; // of the page: offset, and how many were asked for
 	int64_t since_ms; // of the running step
 	int64_t cases_ms, observables_ms; // cursors by TheHive's clock; 0: none yet
 	int64_t saved_cases_ms, saved_observables_ms; // as they stand in the ledger
@@ -94,37 +94,78 @@ struct hive_changed {
 
 enum hive_full_step {
 	FULL_IDLE,
-	FULL_PAGE, // of closed true positives; then, `tagged`, of cases with observables of ours
+	FULL_PAGE, // of a list, or of cases by their ids
 	FULL_BULK, // the observables of the page's cases, compared with the ledger
-	FULL_READ, // those cases that differ, one by one
-	FULL_OWNER, // observables that none of the cases read or compared has
+	FULL_READ, // which of its cases are to be judged
+	FULL_OWNER, // observables that none of the cases compared has
+	FULL_BATCH, // the observables of cases that wait, in lists that tell whose they are
+	FULL_SINGLE, // those cases, written, or read one by one
 	FULL_ABSENT, // claims whose cases were in no page
 	FULL_IMMUNE, // the same of immunities
 };
 
-// A case that a full listing asked for by its id, so that it asks once.
-struct hive_absent {
+enum hive_full_list { // what a page is of
+	LIST_CLOSED, // true positives
+	LIST_TAGGED, // cases with observables that bear tags of ours
+	LIST_ABSENT, // cases by their ids
+};
+
+// One of a set of cases.
+struct hive_mark {
 	uint64_t key;
 	UT_hash_handle hh;
 };
 
+struct hive_batch;
+#define HIVE_ABSENT_MAX 100 // cases asked for by their ids at once
+
 struct hive_full {
 	enum hive_full_step step;
-	struct hive_absent *absent, *absent_last;
+	enum hive_full_list list;
 	uint32_t generation;
 	int64_t made_ms; // where the next page begins
-	size_t from; // cases made at that instant that are done
+	size_t from; // cases made at that instant that are done; offset of tagged ones
+	size_t size, asked_for; // of the page, and of that of observables: how many were asked for
 	json_t *page;
-	bool tagged;
-	struct hive_bulk *bulk; // of the page; NULL: each of its cases is read
-	bool no_bulk; // this TheHive refuses the question
-	char immune[HIVE_REF_MAX]; // the last immunity looked at
 	size_t at; // in the page
-	int64_t claim_id; // absent: the last claim looked at
+	struct hive_bulk *bulk; // of the page; NULL: each of its cases is judged
+	bool no_bulk; // this TheHive refuses the question
+	bool slow; // or did not answer it in time
+	unsigned tags_refused; // 1: those with a duration, 2: all
+
+	struct hive_judgement *pending; // cases that wait to be judged together
+	size_t n_pending, room_pending;
+	unsigned pages_pending; // since the oldest of them
+	struct hive_batch *batch; // of the first `n_batch`; NULL: each of them is read
+	size_t n_batch, batch_at;
+	bool draining; // until none waits: then the place can be kept
+	enum hive_full_step after; // the batch
+	struct hive_mark *touched; // read by others since the oldest page that is not done
+
+	struct hive_mark *asked, *asked_last; // so that a listing asks once
+	char ids[HIVE_ABSENT_MAX][HIVE_ID_MAX]; // absent; "": has a page
+	size_t n_ids, id_at;
+	int64_t claim_id; // the last claim looked at
+	bool walked; // all of them
+	char immune[HIVE_REF_MAX]; // the last immunity looked at
+
+	bool placed; // the note of its place is there
+	int64_t placed_ms; // made_ms in it
+	bool resumed; // it began there
+	bool anew; // what an earlier process left does not count
+
 	bool waiting; // for a request or a reading
 	bool again; // as soon as it ends
 	int64_t begun_ms;
 	struct event *timer, *step_event;
+};
+
+struct hive_page_size {
+	size_t now, most;
+};
+
+struct hive_pages { // how many are asked for
+	struct hive_page_size cases, observables;
 };
 
 struct thehive {
@@ -161,6 +202,7 @@ struct thehive {
 	int64_t trouble_when;
 	int64_t last_ok; // seconds since the epoch
 	bool listing; // the listings have been started
+	struct hive_pages pages;
 	struct hive_changed changed;
 	struct hive_full full;
 	struct thehive_counters counters;
@@ -214,10 +256,17 @@ struct hive_read {
 	LIST_ENTRY(hive_read) link;
 };
 
-// Begins to read a case. `body`: the case as a listing had it, else it is read too.
+// Begins to read a case. `known`: as a listing had it; NULL: it is read too.
 void hive_read_start(
-	struct thehive *, struct hive_case *, bool paced, bool may_withdraw, const json_t *body
+	struct thehive *,
+	struct hive_case *,
+	bool paced,
+	bool may_withdraw,
+	const struct hive_judgement *known
 );
+// As a reading that found this and may not withdraw what is missing. Takes the findings. False,
+// and nothing is done: something is missing, so that it has to be asked for.
+bool hive_read_given(struct thehive *, struct hive_case *, const struct hive_judgement *, struct hive_findings *);
 void hive_read_free(struct hive_read *);
 
 // --- thehive_plan.c
@@ -251,5 +300,5 @@ void hive_list_fini(struct thehive *);
 void hive_list_start(struct thehive *); // the version is known
 void hive_list_resume(struct thehive *); // after a back-off
 void hive_list_full(struct thehive *); // the full one, now
-void hive_list_read(struct thehive *, const struct hive_findings *); // of a paced reading
-void hive_list_read_done(struct thehive *, bool failed); // it ended
+void hive_list_read_done(struct thehive *, bool failed); // a paced reading ended
+void hive_list_touched(struct thehive *, const char *id); // a case was read by another reading

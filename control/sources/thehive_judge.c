@@ -621,6 +621,21 @@ static int indicators_find(
 	return 0;
 }
 
+json_t *hive_observable_copy(const json_t *body)
+{
+	static const char *const keys[]
+		= {"_id", "id", "dataType", "data", "ioc", "tags", "tlp", "pap"};
+	json_t *copy = json_object();
+	for (size_t i = 0; copy && i < sizeof(keys) / sizeof(keys[0]); i++) {
+		json_t *value = json_object_get(body, keys[i]);
+		if (value && json_object_set(copy, keys[i], value) < 0) {
+			json_decref(copy);
+			copy = NULL;
+		}
+	}
+	return copy;
+}
+
 int hive_observable_judge(
 	const struct hive_rules *rules,
 	const struct hive_judgement *judgement,

@@ -109,6 +109,9 @@ struct hive_findings {
 
 void hive_findings_fini(struct hive_findings *);
 
+// What judging an observable needs of it, so that many can be kept. NULL: no memory.
+json_t *hive_observable_copy(const json_t *body);
+
 // Appends what one observable asks for. -EINVAL with a reason: no observable. -ENOMEM.
 int hive_observable_judge(
 	const struct hive_rules *,

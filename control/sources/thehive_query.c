@@ -46,16 +46,22 @@ static json_t *sorted(const char *field)
 static json_t *page(size_t from, size_t size)
 {
 	return json_pack(
-		"{s:s,s:I,s:I,s:[s]}",
+		"{s:s,s:I,s:I}",
 		"_name",
 		"page",
 		"from",
 		(json_int_t)from,
 		"to",
-		(json_int_t)(from + size),
-		"extraData",
-		"total"
+		(json_int_t)(from + size)
 	);
+}
+
+// With how many there are in all.
+static json_t *page_total(size_t from, size_t size)
+{
+	json_t *step = page(from, size);
+	json_object_set_new(step, "extraData", json_pack("[s]", "total"));
+	return step;
 }
 
 // Takes the steps. Descriptions may be 1 MiB each; only from 5 on can they be left out.
@@ -94,7 +100,7 @@ char *hive_query_observables(const struct hive_rules *rules, const char *case_id
 			"observables",
 			filter(one_of("dataType", types_of(rules->conf))),
 			sorted("_createdAt"),
-			page(from, HIVE_OBSERVABLES_PAGE)
+			page_total(from, HIVE_OBSERVABLES_PAGE)
 		)
 	);
 }
@@ -149,7 +155,7 @@ char *hive_query_newest(const struct hive_rules *rules, bool cases)
 	);
 }
 
-char *hive_query_changed(const struct hive_rules *rules, int64_t since_ms, size_t from)
+char *hive_query_changed(const struct hive_rules *rules, int64_t since_ms, size_t from, size_t size)
 {
 	return body(
 		rules,
@@ -160,12 +166,14 @@ char *hive_query_changed(const struct hive_rules *rules, int64_t since_ms, size_
 			"listCase",
 			filter(since("_updatedAt", since_ms)),
 			sorted("_updatedAt"),
-			page(from, HIVE_PAGE)
+			page(from, size)
 		)
 	);
 }
 
-char *hive_query_observed(const struct hive_rules *rules, int64_t since_ms, size_t from, bool cases)
+char *hive_query_observed(
+	const struct hive_rules *rules, int64_t since_ms, size_t from, size_t size, bool cases
+)
 {
 	json_t *either = json_pack(
 		"{s:[o,o]}", "_or", since("_createdAt", since_ms), since("_updatedAt", since_ms)
@@ -174,18 +182,42 @@ char *hive_query_observed(const struct hive_rules *rules, int64_t since_ms, size
 	if (cases)
 		json_array_append_new(steps, json_pack("{s:s}", "_name", "case"));
 	json_array_append_new(steps, sorted("_createdAt"));
-	json_array_append_new(steps, page(from, cases ? HIVE_PAGE : HIVE_OBSERVABLES_PAGE));
+	json_array_append_new(steps, page(from, size));
 	return body(rules, cases, steps);
 }
 
-char *hive_query_tagged(const struct hive_rules *rules, size_t from)
+static void tag_add(json_t *exact, json_t *any, const char *prefix, const char *word)
 {
-	static const char *const said[] = {"enforce", "monitor", HIVE_FALSE_POSITIVE};
-	json_t *tags = json_array();
-	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
+	json_array_append_new(exact, json_sprintf("%s:%s", prefix, word));
+	for (const char *between = ": "; *between; between++)
 		json_array_append_new(
-			tags, json_sprintf("%s:%s", rules->conf->response_tag, said[i])
+			any,
+			condition(
+				"_startsWith",
+				"tags",
+				json_sprintf("%s:%s%c", prefix, word, *between)
+			)
 		);
+}
+
+char *hive_query_tagged(const struct hive_rules *rules, bool durations, size_t from, size_t size)
+{
+	const struct conf_thehive *conf = rules->conf;
+	json_t *exact = json_array(), *any = json_array();
+	tag_add(exact, any, conf->response_tag, "enforce");
+	tag_add(exact, any, conf->response_tag, "monitor");
+	for (size_t i = 0; i < conf->n_responses; i++)
+		if (conf->responses[i].action != CONF_ACTION_NONE)
+			tag_add(exact, any, conf->response_tag, conf->responses[i].value);
+	json_array_append_new(
+		exact, json_sprintf("%s:%s", conf->response_tag, HIVE_FALSE_POSITIVE)
+	);
+	json_t *which = one_of("tags", exact);
+	if (durations) {
+		json_array_insert_new(any, 0, which);
+		which = json_pack("{s:O}", "_or", any);
+	}
+	json_decref(any);
 	return body(
 		rules,
 		true,
@@ -193,16 +225,17 @@ char *hive_query_tagged(const struct hive_rules *rules, size_t from)
 			"[{s:s},o,{s:s},o,o]",
 			"_name",
 			"listObservable",
-			filter(one_of("tags", tags)),
+			filter(which),
 			"_name",
 			"case",
 			sorted("_createdAt"),
-			page(from, HIVE_PAGE)
+			page(from, size)
 		)
 	);
 }
 
-char *hive_query_closed(const struct hive_rules *rules, int64_t made_since_ms, size_t from)
+char *
+hive_query_closed(const struct hive_rules *rules, int64_t made_since_ms, size_t from, size_t size)
 {
 	json_t *all = json_pack("[o]", since("_createdAt", made_since_ms));
 	if (rules->version.major >= 5) {
@@ -226,18 +259,41 @@ char *hive_query_closed(const struct hive_rules *rules, int64_t made_since_ms, s
 			"listCase",
 			filter(json_pack("{s:o}", "_and", all)),
 			sorted("_createdAt"),
-			page(from, HIVE_PAGE)
+			page(from, size)
 		)
 	);
 }
 
-char *hive_query_observables_of(const struct hive_rules *rules, json_t *cases, size_t from)
+// Takes the ids.
+static json_t *any_of(json_t *ids)
 {
 	json_t *any = json_array();
 	size_t i;
 	json_t *id;
-	json_array_foreach(cases, i, id) json_array_append_new(any, json_pack("{s:O}", "_id", id));
-	json_decref(cases);
+	json_array_foreach(ids, i, id) json_array_append_new(any, json_pack("{s:O}", "_id", id));
+	json_decref(ids);
+	return filter(json_pack("{s:o}", "_or", any));
+}
+
+char *hive_query_cases(const struct hive_rules *rules, json_t *ids, size_t size)
+{
+	return body(
+		rules,
+		true,
+		json_pack(
+			"[{s:s},o,o,o]",
+			"_name",
+			"listCase",
+			any_of(ids),
+			sorted("_createdAt"),
+			page(0, size)
+		)
+	);
+}
+
+char *
+hive_query_observables_of(const struct hive_rules *rules, json_t *cases, size_t from, size_t size)
+{
 	return body(
 		rules,
 		false,
@@ -245,12 +301,12 @@ char *hive_query_observables_of(const struct hive_rules *rules, json_t *cases, s
 			"[{s:s},o,{s:s},o,o,o]",
 			"_name",
 			"listCase",
-			filter(json_pack("{s:o}", "_or", any)),
+			any_of(cases),
 			"_name",
 			"observables",
 			filter(one_of("dataType", types_of(rules->conf))),
 			sorted("_createdAt"),
-			page(from, HIVE_OBSERVABLES_PAGE)
+			page(from, size)
 		)
 	);
 }

@@ -79,8 +79,6 @@ static void read_end(struct hive_read *read)
 	if (!failed) {
 		hive->counters.reads++;
 		of->attempts = 0;
-		if (paced)
-			hive_list_read(hive, &read->findings);
 		hive_apply(read);
 	} else if (read->may_withdraw && !paced) {
 		of->later = true;
@@ -218,14 +216,8 @@ static void page_come(void *ctx, const struct http_answer *answer)
 
 // --- the case
 
-static void case_take(struct hive_read *read, const json_t *body)
+static void case_known(struct hive_read *read)
 {
-	const char *reason = NULL;
-	if (hive_case_judge(&read->hive->rules, body, read->of->id, &read->judgement, &reason)
-	    < 0) {
-		read_fail(read, reason);
-		return;
-	}
 	read->have_case = true;
 	if (!hive_observables_count(&read->judgement, time(NULL)))
 		return;
@@ -233,6 +225,15 @@ static void case_take(struct hive_read *read, const json_t *body)
 		page_take(read, read->early, read->early_total);
 	else if (read->pending == 0)
 		page_ask(read);
+}
+
+static void case_take(struct hive_read *read, const json_t *body)
+{
+	const char *reason = NULL;
+	if (hive_case_judge(&read->hive->rules, body, read->of->id, &read->judgement, &reason) < 0)
+		read_fail(read, reason);
+	else
+		case_known(read);
 }
 
 // A case that is gone may have become part of another: its observables keep their ids, and say
@@ -259,7 +260,8 @@ static void parent_come(void *ctx, const struct http_answer *answer)
 	read->pending--;
 	struct hive_judgement judgement;
 	const char *reason = NULL;
-	json_t *page = hive_answer_missing(answer)
+	bool refused = !answer->error && answer->status == 400; // then nothing tells of merges
+	json_t *page = refused || hive_answer_missing(answer)
 		? json_array()
 		: hive_answer_json(read->hive, "parent of an observable", answer);
 	const json_t *one = json_array_get(page, 0);
@@ -298,21 +300,12 @@ static void case_come(void *ctx, const struct http_answer *answer)
 	read_go_on(read);
 }
 
-void hive_read_start(
-	struct thehive *hive,
-	struct hive_case *of,
-	bool paced,
-	bool may_withdraw,
-	const json_t *body
-)
+static struct hive_read *
+read_make(struct thehive *hive, struct hive_case *of, bool paced, bool may_withdraw)
 {
 	struct hive_read *read = calloc(1, sizeof(*read));
-	if (!read) {
-		hive_case_retry(hive, of);
-		if (paced)
-			hive_list_read_done(hive, true);
-		return;
-	}
+	if (!read)
+		return NULL;
 	read->hive = hive;
 	read->of = of;
 	read->client = paced ? hive->paced : hive->prompt;
@@ -320,11 +313,30 @@ void hive_read_start(
 	read->may_withdraw = may_withdraw;
 	read->early_total = -1;
 	LIST_INSERT_HEAD(&hive->reads, read, link);
+	return read;
+}
+
+void hive_read_start(
+	struct thehive *hive,
+	struct hive_case *of,
+	bool paced,
+	bool may_withdraw,
+	const struct hive_judgement *known
+)
+{
+	struct hive_read *read = read_make(hive, of, paced, may_withdraw);
+	if (!read) {
+		hive_case_retry(hive, of);
+		if (paced)
+			hive_list_read_done(hive, true);
+		return;
+	}
 	of->reading = true;
 	if (!paced)
 		hive->n_reading++;
-	if (body) {
-		case_take(read, body);
+	if (known) {
+		read->judgement = *known;
+		case_known(read);
 	} else {
 		char path[HIVE_ID_MAX + 16];
 		snprintf(path, sizeof(path), "/api/v1/case/%s", of->id);
@@ -335,4 +347,31 @@ void hive_read_start(
 	}
 	of->closed = false;
 	read_go_on(read);
+}
+
+bool hive_read_given(
+	struct thehive *hive,
+	struct hive_case *of,
+	const struct hive_judgement *judgement,
+	struct hive_findings *findings
+)
+{
+	struct hive_read *read = read_make(hive, of, true, false);
+	if (!read) {
+		hive_findings_fini(findings);
+		return false;
+	}
+	read->have_case = true;
+	read->judgement = *judgement;
+	read->findings = *findings;
+	*findings = (struct hive_findings){0};
+	bool whole = hive_missing_find(read) == 0 && read->n_missing == 0;
+	if (whole) {
+		hive->counters.reads++;
+		hive_apply(read);
+	}
+	hive_read_free(read);
+	if (whole)
+		hive_case_done(hive, of);
+	return whole;
 }

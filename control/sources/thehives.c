@@ -304,6 +304,8 @@ static int hives_renew(struct control *control)
 	int error = hives_make(control, &made);
 	if (error)
 		return error;
+	for (size_t i = 0; i < made.n; i++)
+		thehive_anew(made.list[i]);
 	for (size_t i = 0; i < hives->n; i++)
 		metrics_client_forget(control->metrics, thehive_client(hives->list[i], 0));
 	hives_free(hives);

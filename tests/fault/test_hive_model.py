@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
 """Whatever happens in TheHive, whatever becomes of its webhooks and answers, and whenever
-stanch-control dies: one full listing later the ledger says what the cases say.
+stanch-control dies: one full listing later the ledger says what the cases say. So does that of a fresh gateway.
 
 Random, for $STANCH_PROPERTY_S seconds (20); each round prints its seed. $STANCH_SEED reruns one.
 """
@@ -17,6 +17,7 @@ from test_thehive import CONTROL, GATEWAY, Lab, wait_for
 
 SECONDS = float(os.environ.get("STANCH_PROPERTY_S", "20"))
 STEPS = 40
+CASES = 16  # to begin with; enough of them to be judged together
 FIELDS = ["enforce", "enforce", "enforce", "monitor", "none", "nonsense", None]
 ANSWERS = ["empty", "truncated", "half", "html", "401", "404", "500", "close"]
 
@@ -185,9 +186,15 @@ class Model(unittest.TestCase):
                   stand_in={"index_delay_ms": 30})
         analysts = Analysts(lab, seed)
         try:
+            lab.hive.fill(CASES, observables=2, deny=1)
+            analysts.cases += [c["_id"] for c in lab.hive.state()["cases"]]
             for _ in range(STEPS):
                 analysts.step()
             self.settle(analysts)
+            self.check(analysts)
+            lab.forget()
+            lab.start()
+            lab.settled()
             self.check(analysts)
             print(f"{version}: seed {seed}, {len(analysts.claims('live'))} live claims",
                   file=sys.stderr)

@@ -8,7 +8,7 @@
 Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has, without a key:
 
   POST   /_peer/fail      {"n": 3, "how": HOW, "path": REGEX, "ms": 500, "user": LOGIN}: the next n
-                          requests (of that user, if given) whose "METHOD path" matches; how: empty, truncated (chunks end early), half (half
+                          requests (of that user, if given) whose "METHOD path?name=NAME" matches; how: empty, truncated (chunks end early), half (half
                           the JSON, well framed), html, 400, 401, 403, 404, 500, close, slow, hang, lost (done,
                           and no answer)
   DELETE /_peer/fail      no more of them
@@ -17,8 +17,13 @@ Prints {"port": N, "url": …} once it listens. Beside TheHive's own API it has,
                           hook_double (how many), hook_shuffle (so many are kept, then sent in any
                           order; 0: at once, with those that are kept), object_at_send, merge_deletes,
                           hide {LOGIN: [CASE ID]}: what that user's role does not show,
+                          answer_max (octets of a list; what is larger is cut),
                           deny {LOGIN: [PERMISSION]}: manageComment, manageTask, manageObservable
-  GET    /_peer/requests  [{"t", "method", "path", "name", "status", "user"}]; DELETE forgets them
+  POST   /_peer/fill      {"cases": N, "observables": N, "deny": N, "description": TEXT, "first": N}: closed true
+                          positives, counted from "first", with so many observables each; each "deny"th has the
+                          response action enforce
+  GET    /_peer/requests  [{"t", "method", "path", "name", "status", "user", "size"}], and of queries "asked",
+                          the beginning of their body; DELETE forgets them
   GET    /_peer/hooks     [{"t", "action", "type", "id", "status", "ms"}]; status null: lost
   GET    /_peer/state     all cases and observables
   POST   /_peer/hook      {"body": …}: sends this body to the webhook's address as it is
@@ -66,7 +71,8 @@ class Peer:
         self.options = {"webhook_url": args.webhook_url, "webhook_version": args.webhook_version,
                         "webhook_auth": args.webhook_auth, "hook_delay_ms": [0, 0], "hook_lose": 0,
                         "hook_double": 0, "object_at_send": args.version == "4",
-                        "merge_deletes": False, "deny": {}, "hide": {}, "hook_shuffle": 0}
+                        "merge_deletes": False, "deny": {}, "hide": {}, "hook_shuffle": 0,
+                        "answer_max": 0}
         self.kept = []  # webhooks that wait to be shuffled
         self.next_request = 0
 
@@ -437,7 +443,7 @@ class Peer:
             return 200, self.status()
         if not path.startswith("/api/"):
             raise missing("Page")
-        log["user"] = user = self.user(headers)
+        user = self.user(headers)
         store.hidden = set(self.options["hide"].get(user, ()))
         self.next_request += 1
         m = re.fullmatch(r"/api/(?:(v0|v1)/)?(.*)", path)
@@ -475,6 +481,8 @@ class Peer:
             if not self.options["hook_shuffle"]:
                 self.flush()
             return 200, self.options
+        if what == "fill" and method == "POST":
+            return 200, self.store.fill(self.args.user, **body)
         if what == "hook" and method == "POST":
             self.send({"action": "raw"}, body["body"])
             return 200, {}
@@ -492,10 +500,9 @@ class Peer:
                          "logs": list(self.store.logs.values())}
         raise missing("Page")
 
-    def failure(self, method, path, headers):
-        user = self.users.get(headers.get("authorization", "").rpartition(" ")[2])
+    def failure(self, request, user):
         for failure in self.failures:
-            if failure.get("user", user) == user and re.search(failure["path"], f"{method} {path}"):
+            if failure.get("user", user) == user and re.search(failure["path"], request):
                 failure["n"] -= 1
                 if failure["n"] == 0:
                     self.failures.remove(failure)
@@ -507,11 +514,14 @@ class Peer:
         parts = urlsplit(target)
         path, query = unquote(parts.path), parse_qs(parts.query)
         log = {"t": time.time(), "method": method, "path": path, "name": query.get("name", [None])[0],
-               "status": 0, "user": None}
+               "status": 0, "user": self.users.get(headers.get("authorization", "").rpartition(" ")[2])}
         own = path.startswith("/_peer/")
         if not own:
             self.requests.append(log)
-        failure = None if own else self.failure(method, path, headers)
+        if path.endswith("/query"):
+            log["asked"] = body[:500].decode("utf-8", "replace")
+        failure = None if own else self.failure(
+            f"{method} {path}" + (f"?name={log['name']}" if log["name"] else ""), log["user"])
         how = failure["how"] if failure else None
         wait = failure["ms"] / 1000 if how == "slow" else 0
         if how in ("close", "hang"):
@@ -541,6 +551,9 @@ class Peer:
         if how == "lost":
             return b"", True, 0
         text = b"" if done[0] == 204 else json.dumps(done[1]).encode()
+        log["size"] = len(text)
+        if done[0] is CHUNKED and 0 < self.options["answer_max"] < len(text):
+            return chunked(text[:self.options["answer_max"]], None, end=False), True, wait
         if how == "half":
             text = text[:len(text) // 2]
         if how == "truncated":

@@ -144,6 +144,10 @@ class TheHive:
     def set(self, **options):
         self.call("POST", "/_peer/set", options)
 
+    def fill(self, cases, **more):
+        for first in range(0, cases, 10000):
+            self.call("POST", "/_peer/fill", {"first": first, "cases": min(10000, cases - first)} | more)
+
     def requests(self):
         return self.call("GET", "/_peer/requests")
 

@@ -104,11 +104,25 @@ class Lab:
         with open(os.path.join(self.dir, "log"), encoding="utf-8") as log:
             return log.read()
 
-    def start(self, **thehive):
+    def begin(self, **thehive):
         conf = self.configure(**thehive)
         self.log = open(os.path.join(self.dir, "log"), "a", encoding="utf-8")
         self.process = subprocess.Popen([CONTROL, "--config", conf], stderr=self.log)
+
+    def start(self, **thehive):
+        self.begin(**thehive)
         wait_for("stanch-control to have listed everything", self.listed)
+
+    def forget(self):
+        """It is stopped, and its ledger is lost: what starts then is a fresh gateway."""
+        self.stop()
+        shutil.rmtree(os.path.join(self.dir, "state"))
+        self.hive.requests_forget()
+
+    def asked(self, *names):
+        """The gateway's requests, or the queries of these names."""
+        return [r for r in self.hive.requests() if r["user"] == GATEWAY
+                and (not names or (r["name"] or "").removeprefix("stanch-") in names)]
 
     def listed(self):
         if self.process.poll() is not None:
