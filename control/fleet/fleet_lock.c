@@ -138,6 +138,11 @@ static void led(void *ctx, int error, const char *message)
 
 	if (!fleet_back(f))
 		return;
+	if (error == -EBUSY && f->duty != DUTY_FOLLOWS) {
+		// Records still wait for the lists: from the next tick on once more.
+		f->lock.take = anew ? TAKE_LOOK : TAKE_WAIT;
+		return;
+	}
 	f->lock.anew = false;
 	if (error || f->duty == DUTY_FOLLOWS) {
 		log_error("fleet %s: does not lead: %s", f->conf->id, error ? message : "too late");
