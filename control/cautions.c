@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,9 +30,11 @@ struct name {
 };
 
 struct cautions {
-	struct net *nets;
+	atomic_uint holders;
+	struct net *nets; // by family, address and length
 	size_t n_nets, nets_room;
-	struct name *names;
+	bool lengths[2][129]; // that there are, of IPv4 and IPv6
+	struct name *names; // by their ends: what is under a name follows it
 	size_t n_names, names_room;
 	char *lists[LISTS_MAX]; // what the files call themselves
 	size_t n_lists;
@@ -42,13 +45,21 @@ int cautions_create(struct cautions **ret_cautions)
 	struct cautions *c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
+	atomic_init(&c->holders, 1);
 	*ret_cautions = c;
 	return 0;
 }
 
+struct cautions *cautions_ref(struct cautions *c)
+{
+	if (c)
+		atomic_fetch_add(&c->holders, 1);
+	return c;
+}
+
 void cautions_free(struct cautions *c)
 {
-	if (!c)
+	if (!c || atomic_fetch_sub(&c->holders, 1) != 1)
 		return;
 	for (size_t i = 0; i < c->n_names; i++)
 		free(c->names[i].text);
@@ -88,6 +99,7 @@ static int net_add(struct cautions *c, const struct indicator *n, uint8_t list)
 	struct net *net = &c->nets[c->n_nets++];
 	*net = (struct net){.family = n->family, .prefix_len = n->prefix_len, .list = list};
 	memcpy(net->addr, n->addr, sizeof(net->addr));
+	c->lengths[n->family == 6][n->prefix_len] = true;
 	return 0;
 }
 
@@ -207,6 +219,72 @@ static int file_read(const char *path, char **ret_text, size_t *ret_len)
 	return 0;
 }
 
+// --- order
+
+static int net_compare(const void *a, const void *b)
+{
+	const struct net *one = a, *other = b;
+	int differs = one->family - other->family;
+	if (!differs)
+		differs = memcmp(one->addr, other->addr, sizeof(one->addr));
+	return differs ? differs : one->prefix_len - other->prefix_len;
+}
+
+// As if both were written backwards.
+static int ends_compare(const char *a, const char *b)
+{
+	size_t one = strlen(a), other = strlen(b);
+	while (one > 0 && other > 0) {
+		int differs = (unsigned char)a[--one] - (unsigned char)b[--other];
+		if (differs)
+			return differs;
+	}
+	return (one > 0) - (other > 0);
+}
+
+// Of two that are the same text, the one with what is under it comes first.
+static int name_compare(const void *a, const void *b)
+{
+	const struct name *one = a, *other = b;
+	int differs = ends_compare(one->text, other->text);
+	return differs ? differs : other->subtree - one->subtree;
+}
+
+static void sort(struct cautions *c)
+{
+	if (c->n_nets)
+		qsort(c->nets, c->n_nets, sizeof(*c->nets), net_compare);
+	if (c->n_names)
+		qsort(c->names, c->n_names, sizeof(*c->names), name_compare);
+}
+
+// The first that is not before it, or the end.
+static size_t net_at(const struct cautions *c, const struct net *net)
+{
+	size_t low = 0, high = c->n_nets;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (net_compare(&c->nets[middle], net) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static size_t name_at(const struct cautions *c, const char *text)
+{
+	size_t low = 0, high = c->n_names;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (ends_compare(c->names[middle].text, text) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 int cautions_load(struct cautions *c, const char *path, char ret_message[256])
 {
 	char *text = NULL;
@@ -233,6 +311,7 @@ int cautions_load(struct cautions *c, const char *path, char ret_message[256])
 		error = text_read(c, text, path);
 	}
 	free(text);
+	sort(c);
 	if (error && !ret_message[0])
 		snprintf(ret_message, 256, "%.200s: %s", path, strerror(-error));
 	return error;
@@ -240,33 +319,62 @@ int cautions_load(struct cautions *c, const char *path, char ret_message[256])
 
 // --- asking
 
-// Do two networks overlap: is the shorter prefix the beginning of the longer one?
-static bool nets_meet(const struct net *net, const struct indicator *n)
+static void mask(uint8_t addr[16], unsigned len)
 {
-	unsigned bits = net->prefix_len < n->prefix_len ? net->prefix_len : n->prefix_len;
-	unsigned whole = bits / 8, rest = bits % 8;
-	if (net->family != n->family || memcmp(net->addr, n->addr, whole) != 0)
-		return false;
-	return rest == 0 || ((net->addr[whole] ^ n->addr[whole]) >> (8 - rest)) == 0;
+	for (unsigned i = 0; i<16; i++, len = len> 8 ? len - 8 : 0)
+		addr[i] &= len >= 8 ? 0xff : (uint8_t)(0xff00u >> len);
 }
 
-// Is `name` the same as `top`, or under it?
-static bool name_under(const char *name, const char *top)
+// One that covers it, or lies in it; NULL.
+static const struct net *net_find(const struct cautions *c, const struct indicator *n)
 {
-	size_t len = strlen(name), top_len = strlen(top);
-	if (len < top_len || strcmp(name + len - top_len, top) != 0)
-		return false;
-	return len == top_len || name[len - top_len - 1] == '.';
+	struct net net = {.family = n->family};
+	size_t at;
+	for (unsigned len = 0; len <= n->prefix_len; len++) {
+		if (!c->lengths[n->family == 6][len])
+			continue;
+		memcpy(net.addr, n->addr, sizeof(net.addr));
+		mask(net.addr, len);
+		net.prefix_len = (uint8_t)len;
+		at = net_at(c, &net);
+		if (at < c->n_nets && net_compare(&c->nets[at], &net) == 0)
+			return &c->nets[at];
+	}
+	// What lies in it comes at or behind its first address, and longer.
+	memcpy(net.addr, n->addr, sizeof(net.addr));
+	net.prefix_len = n->prefix_len;
+	at = net_at(c, &net);
+	if (at == c->n_nets || c->nets[at].family != n->family)
+		return NULL;
+	net = c->nets[at];
+	mask(net.addr, n->prefix_len);
+	return memcmp(net.addr, n->addr, sizeof(net.addr)) == 0 ? &c->nets[at] : NULL;
 }
 
-// What lies under a name that is shared: held too, but for what a public suffix parts from it, for
-// that belongs to one of its customers alone.
-static bool names_meet(const struct name *name, const struct indicator *n)
+// One that is or lies under n's name, or whose own subtree has n's name. What lies under a name
+// that is shared: held too, but for what a public suffix parts from it, for that belongs to one of
+// its customers alone.
+static const struct name *name_find(const struct cautions *c, const char *name)
 {
-	if (name_under(name->text, n->name))
-		return true;
-	return name->subtree && name_under(n->name, name->text)
-		&& !domain_is_public_suffix(name->text);
+	char under[INDICATOR_NAME_MAX + 2];
+	size_t at = name_at(c, name);
+	if (at < c->n_names && strcmp(c->names[at].text, name) == 0)
+		return &c->names[at];
+	snprintf(under, sizeof(under), ".%s", name);
+	at = name_at(c, under);
+	if (at < c->n_names) {
+		const char *text = c->names[at].text;
+		size_t len = strlen(text), end = strlen(under);
+		if (len > end && strcmp(text + len - end, under) == 0)
+			return &c->names[at];
+	}
+	for (const char *top = strchr(name, '.'); top; top = strchr(top + 1, '.')) {
+		at = name_at(c, top + 1);
+		if (at < c->n_names && c->names[at].subtree
+		    && strcmp(c->names[at].text, top + 1) == 0 && !domain_is_public_suffix(top + 1))
+			return &c->names[at];
+	}
+	return NULL;
 }
 
 static void
@@ -275,7 +383,7 @@ why_print(const struct cautions *c, const char *text, bool subtree, uint8_t list
 	snprintf(
 		why,
 		192,
-		"held: wider than a host, and meets %s%.60s, which many share (%.70s)",
+		"wider than a host, and meets %s%.60s, which many share (%.70s)",
 		subtree ? "*." : "",
 		text,
 		c->lists[list]
@@ -285,30 +393,24 @@ why_print(const struct cautions *c, const char *text, bool subtree, uint8_t list
 bool cautions_check(const struct cautions *c, const struct indicator *denied, char ret_why[192])
 {
 	if (denied->kind == INDICATOR_NAME && denied->subtree) {
-		for (size_t i = 0; i < c->n_names; i++) {
-			const struct name *name = &c->names[i];
-			if (!names_meet(name, denied))
-				continue;
+		const struct name *name = name_find(c, denied->name);
+		if (name)
 			why_print(c, name->text, name->subtree, name->list, ret_why);
-			return true;
-		}
+		return name;
 	}
 	if (denied->kind != INDICATOR_NET || denied->prefix_len == (denied->family == 4 ? 32 : 128))
 		return false;
-	for (size_t i = 0; i < c->n_nets; i++) {
-		const struct net *net = &c->nets[i];
-		if (!nets_meet(net, denied))
-			continue;
-		struct indicator n = {
-			.kind = INDICATOR_NET,
-			.family = net->family,
-			.prefix_len = net->prefix_len,
-		};
-		char text[INDICATOR_TEXT_MAX];
-		memcpy(n.addr, net->addr, sizeof(n.addr));
-		indicator_print(&n, text);
-		why_print(c, text, false, net->list, ret_why);
-		return true;
-	}
-	return false;
+	const struct net *net = net_find(c, denied);
+	if (!net)
+		return false;
+	struct indicator n = {
+		.kind = INDICATOR_NET,
+		.family = net->family,
+		.prefix_len = net->prefix_len,
+	};
+	char text[INDICATOR_TEXT_MAX];
+	memcpy(n.addr, net->addr, sizeof(n.addr));
+	indicator_print(&n, text);
+	why_print(c, text, false, net->list, ret_why);
+	return true;
 }

@@ -276,7 +276,7 @@ static enum submit_code caution_judge(struct ledger *l, const struct put *put, c
 		l->forced = true;
 		return SUBMIT_OK;
 	}
-	memcpy(message, why, sizeof(why));
+	snprintf(message, 192, "held: %.180s", why);
 	return SUBMIT_HELD;
 }
 

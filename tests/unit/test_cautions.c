@@ -93,6 +93,62 @@ static void hosts_pass_wider_ones_are_held(void **state)
 	cautions_free(c);
 }
 
+// Is the shorter prefix the beginning of the longer one? Bit by bit.
+static bool overlap(const struct indicator *a, const struct indicator *b)
+{
+	uint8_t bits = a->prefix_len < b->prefix_len ? a->prefix_len : b->prefix_len;
+	for (unsigned i = 0; i < bits; i++)
+		if ((a->addr[i / 8] ^ b->addr[i / 8]) >> (7 - i % 8) & 1)
+			return false;
+	return true;
+}
+
+static void net_random(char to[64])
+{
+	unsigned len = 12 + (unsigned)random() % 19; // 12 to 30
+	uint32_t address = (10u << 24 | ((unsigned)random() & 0xfffff)) & ~0u << (32 - len);
+	snprintf(
+		to,
+		64,
+		"%u.%u.%u.%u/%u",
+		address >> 24,
+		address >> 16 & 255,
+		address >> 8 & 255,
+		address & 255,
+		len
+	);
+}
+
+// The searches agree with looking at each.
+static void networks_agree_with_an_oracle(void **state)
+{
+	(void)state;
+	char content[64 * 40], one[64];
+	srandom(7);
+	for (int round = 0; round < 50; round++) {
+		struct indicator nets[40];
+		size_t len = 0;
+		for (int i = 0; i < 40; i++) {
+			do
+				net_random(one);
+			while (strtol(strchr(one, '/') + 1, NULL, 10) < 20);
+			nets[i] = indicator_of(one);
+			len += (size_t)snprintf(content + len, sizeof(content) - len, "%s\n", one);
+		}
+		struct cautions *c = cautions_of(content, 0);
+		for (int i = 0; i < 500; i++) {
+			net_random(one);
+			struct indicator n = indicator_of(one);
+			bool meets = false;
+			for (int k = 0; k < 40; k++)
+				meets = meets || overlap(&nets[k], &n);
+			if (held(c, one, "") != meets)
+				fail_msg("%s among\n%s", one, content);
+		}
+		cautions_free(c);
+	}
+}
+
 static void warninglists_are_read(void **state)
 {
 	(void)state;
@@ -210,6 +266,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hosts_pass_wider_ones_are_held),
+		cmocka_unit_test(networks_agree_with_an_oracle),
 		cmocka_unit_test(warninglists_are_read),
 		cmocka_unit_test(our_own_list_is_good),
 		cmocka_unit_test(recorded_warninglists),
