@@ -260,7 +260,7 @@ static const struct conf_key control_keys[] = {
 	KEY(conf, "tokens_file", KEY_FILE, tokens_file, NULL, "tokens of the HTTP API"),
 	SECTION(conf, "http", http, http_keys, conf_http, "limits of the HTTP API"),
 	SECTION(conf, "protect", protect, protect_keys, conf_protect, "what must never be denied"),
-	LIST(conf, "cautions", cautions, NULL, "files of what many share (MISP warninglists, or one a line): what is wider than a host and meets one is held"),
+	LIST(conf, "cautions", cautions, NULL, "files of what many share (MISP warninglists, or one a line): what is wider than a host and meets one is held, or refused as a member of a list"),
 	SECTION(conf, "brakes", brakes, brake_keys, conf_brakes, "limits on what sources may do"),
 	SECTION(conf, "ledger", ledger, ledger_keys, conf_ledger, "limits of the ledger"),
 	SECTIONS(conf, "thehive", thehive, thehive_keys, conf_thehive, "instances of TheHive"),

@@ -3,6 +3,7 @@
 
 #include "control/lists.h"
 
+#include "control/cautions.h"
 #include "control/lists_internal.h"
 #include "control/log.h"
 
@@ -133,44 +134,6 @@ void lists_approved_set(struct lists *ls, list_approved approved, void *ctx)
 {
 	ls->approved = approved;
 	ls->approved_ctx = ctx;
-}
-
-static bool shield_count(void *ctx, const struct protection *p)
-{
-	(void)p;
-	++*(size_t *)ctx;
-	return true;
-}
-
-static bool shield_copy(void *ctx, const struct protection *p)
-{
-	struct list_job *job = ctx;
-
-	memcpy(job->data + job->len, &p->indicator, sizeof(p->indicator));
-	job->len += sizeof(p->indicator);
-	job->n++;
-	return true;
-}
-
-// Where protections except instead, a member may stand beside them.
-void lists_shields_changed(struct lists *ls)
-{
-	struct protect *protect = ls->ledger->protect;
-	bool refuse = protect_mode(protect) == PROTECT_REFUSE;
-	struct list_job *job;
-	size_t n = 0;
-
-	protect_each(protect, shield_count, &n);
-	job = lists_job_create(LIST_JOB_SHIELDS, 0, n * sizeof(struct indicator));
-	if (refuse)
-		protect_each(protect, shield_copy, job);
-	lists_job_post(ls, job, true);
-}
-
-static void protections_moved(void *ctx, unsigned topics)
-{
-	(void)topics;
-	lists_shields_changed(ctx);
 }
 
 // --- readings
@@ -691,7 +654,7 @@ int lists_start(struct lists *ls)
 		worker_publish(ls, ls->own[i], 0, 0);
 	}
 	if (event_add(ls->event, NULL) < 0
-	    || ledger_watch(ls->ledger, LEDGER_EXCEPTIONS, protections_moved, ls) < 0)
+	    || ledger_watch(ls->ledger, LEDGER_EXCEPTIONS, lists_protections_moved, ls) < 0)
 		return -ENOMEM;
 	lists_shields_changed(ls);
 	sigfillset(&all); // signals are the loop's
@@ -752,6 +715,8 @@ void lists_free(struct lists *ls)
 	checkpointer_free(ls->checkpointer);
 	free(ls->batch);
 	free(ls->shields);
+	cautions_free(ls->cautions);
+	cautions_free(ls->cautions_next);
 	lists_db_close(&ls->db);
 	lists_db_close(&ls->work);
 	if (ls->event)

@@ -54,7 +54,7 @@ struct list_result {
 	uint64_t held_adds, held_removals; // a brake holds them
 	uint64_t unconfirmed; // removals that the next reading has to say too
 	uint64_t refused; // texts
-	uint64_t protected; // members that a protection or brake on prefixes refuses
+	uint64_t protected; // members that a protection, brake on prefixes or caution refuses
 	char samples[LIST_SAMPLES][160]; // of the refused: text and why
 	int64_t took_ms;
 };
@@ -126,6 +126,9 @@ void lists_missing(struct lists *, uint32_t list);
 // An operator approved: the next reading may do it. `empty`: a missing key is an empty list.
 typedef void (*list_approved)(void *ctx, uint32_t list, bool empty);
 void lists_approved_set(struct lists *, list_approved, void *ctx);
+
+// Protections or cautions are others now: the next readings go by them.
+void lists_shields_changed(struct lists *);
 
 struct lists_counts {
 	uint64_t lists, members, refused, held_adds, held_removals;

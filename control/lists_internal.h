@@ -158,6 +158,7 @@ struct worker_list {
 	uint8_t attr_actions;
 	char attr_reason[LIST_REASON_MAX], attr_reference[128];
 	char samples[LIST_SAMPLES][160];
+	size_t n_samples;
 	// of the reading before: what it did not show, hashes of keys, sorted
 	uint64_t *missing;
 	size_t n_missing;
@@ -233,6 +234,7 @@ struct lists {
 	struct list_jobs jobs, urgent; // under mutex
 	size_t n_feeds; // under mutex
 	struct list_events events; // under mutex
+	struct cautions *cautions_next; // under mutex: the loop's newest
 	enum proposal proposal; // under mutex
 	int proposal_error;
 	atomic_bool stop;
@@ -252,6 +254,7 @@ struct lists {
 	struct page_writer writer;
 	struct indicator *shields;
 	size_t n_shields;
+	struct cautions *cautions; // NULL: none
 	bool shielded_v4[256]; // first octets that one of them meets
 	struct attr *attrs; // interned; uthash
 	struct attr **attrs_by_id; // attrs_room of them
@@ -263,6 +266,17 @@ struct lists {
 	uint32_t attr_next;
 	bool attrs_new; // some are not in the file
 };
+
+// --- lists_shields.c
+void lists_protections_moved(void *lists, unsigned topics);
+// The worker's: must it not be denied? `ret_caution` says why where many share it, else "".
+bool worker_shielded(
+	const struct lists *,
+	const struct list_conf *,
+	const struct indicator *,
+	char ret_caution[192]
+);
+void worker_shields_take(struct lists *, const struct list_job *);
 
 // --- lists.c
 int lists_open(struct ledger *);
@@ -277,7 +291,6 @@ int lists_actions(struct lists *, const struct ledger_key *, uint8_t *ret_action
 int lists_commit(struct lists *); // the batch's pages; the worker's connection
 void lists_job_post(struct lists *, struct list_job *, bool urgent);
 struct list_job *lists_job_create(enum list_job_type, uint32_t list, size_t room);
-void lists_shields_changed(struct lists *);
 // An operator settled a held change of a list.
 void lists_held_settled(struct lists *, const char *name, bool shrink, bool approved);
 

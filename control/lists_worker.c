@@ -3,7 +3,6 @@
 
 #include "control/lists_internal.h"
 #include "control/log.h"
-#include "rules/domain.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -142,35 +141,23 @@ void worker_done(struct lists *ls, const struct list_job *job, int error, uint64
 
 // --- texts
 
-static void sample_note(struct worker_list *l, const char *text, size_t len, const char *why)
+static void sample_add(struct worker_list *l, const char *text, size_t len, const char *why)
 {
-	if (l->refused < LIST_SAMPLES)
+	if (l->n_samples < LIST_SAMPLES)
 		snprintf(
-			l->samples[l->refused],
+			l->samples[l->n_samples++],
 			sizeof(l->samples[0]),
-			"%.*s: %s",
+			"%.*s: %.97s",
 			(int)(len < 60 ? len : 60),
 			text,
 			why
 		);
-	l->refused++;
 }
 
-// What must not be denied stays in the list without effect: it is refused once.
-static bool shielded(const struct lists *ls, const struct worker_list *l, const struct indicator *n)
+static void sample_note(struct worker_list *l, const char *text, size_t len, const char *why)
 {
-	uint8_t shortest = n->family == 4 ? l->conf.min_prefix_v4 : l->conf.min_prefix_v6;
-
-	if (n->kind == INDICATOR_NET && n->prefix_len < shortest)
-		return true;
-	if (n->kind == INDICATOR_NAME && n->subtree && domain_is_public_suffix(n->name))
-		return true;
-	if (n->family == 4 && n->prefix_len >= 8 && !ls->shielded_v4[n->addr[0]])
-		return false;
-	for (size_t i = 0; i < ls->n_shields; i++)
-		if (protect_overlap(n, &ls->shields[i]) != OVERLAP_NONE)
-			return true;
-	return false;
+	sample_add(l, text, len, why);
+	l->refused++;
 }
 
 static uint32_t
@@ -198,6 +185,7 @@ bool worker_member(
 {
 	struct list_text t;
 	const char *why;
+	char caution[192];
 	int64_t now = wall_seconds();
 	uint8_t actions = l->conf.monitor ? LIST_MONITOR : LIST_ENFORCE;
 
@@ -224,9 +212,12 @@ bool worker_member(
 	ret_member->attr = member_attr(ls, l, actions, &t);
 	ret_member->until = t.until;
 	ret_member->actions = actions;
-	if (shielded(ls, l, &t.indicator)) {
+	// What must not be denied stays in the list without effect: it is refused once.
+	if (worker_shielded(ls, &l->conf, &t.indicator, caution)) {
 		ret_member->actions = LIST_REFUSED;
 		l->protected ++;
+		if (caution[0])
+			sample_add(l, member, item->member_len, caution);
 	}
 	key_pack(&t.indicator, &ret_member->key);
 	return true;
@@ -254,7 +245,7 @@ static void read_begin(struct worker_list *l, const struct list_job *job)
 	l->run = run_create();
 	l->run_error = l->run ? 0 : -ENOMEM;
 	l->began_ms = job->at_ms;
-	l->refused = l->protected = 0;
+	l->refused = l->protected = l->n_samples = 0;
 	memset(l->samples, 0, sizeof(l->samples));
 }
 
@@ -354,12 +345,15 @@ static void point_add(struct lists *ls, struct worker_list *l, const struct list
 {
 	struct list_change c = {.put = false};
 	uint64_t refused = l->refused;
+	size_t samples = l->n_samples;
 	struct list_item item;
 
 	memcpy(&item, job->data, sizeof(item));
 	if (!worker_member(ls, l, &item, (const char *)job->data + sizeof(item), &c.member)) {
-		if (!l->run)
+		if (!l->run) {
 			l->refused = refused;
+			l->n_samples = samples;
+		}
 		return;
 	}
 	c.put = item.present && c.member.until > wall_seconds();
@@ -531,25 +525,6 @@ static void retire(struct lists *ls, struct worker_list *l)
 
 // --- the thread
 
-static void shields_take(struct lists *ls, const struct list_job *job)
-{
-	free(ls->shields);
-	ls->n_shields = 0;
-	ls->shields = malloc(job->len + 1);
-	if (ls->shields) {
-		memcpy(ls->shields, job->data, job->len);
-		ls->n_shields = job->n;
-	}
-	memset(ls->shielded_v4, 0, sizeof(ls->shielded_v4));
-	for (size_t i = 0; i < ls->n_shields; i++) {
-		const struct indicator *n = &ls->shields[i];
-		unsigned width = n->prefix_len < 8 ? 1u << (8 - n->prefix_len) : 1;
-
-		for (unsigned octet = 0; n->family == 4 && octet < width; octet++)
-			ls->shielded_v4[(n->addr[0] + octet) & 0xff] = true;
-	}
-}
-
 static void readings_end(struct lists *ls)
 {
 	for (size_t i = 0; i < ls->n_own; i++) {
@@ -565,7 +540,7 @@ static bool job_do_first(struct lists *ls, struct list_job *job)
 
 	switch (job->type) {
 	case LIST_JOB_SHIELDS:
-		shields_take(ls, job);
+		worker_shields_take(ls, job);
 		return true;
 	case LIST_JOB_CONF:
 		l = worker_list_add(ls, job->list, job->conf.name);

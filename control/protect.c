@@ -343,6 +343,11 @@ void protect_cautions_set(struct protect *protect, struct cautions *cautions)
 	protect->cautions = cautions;
 }
 
+struct cautions *protect_cautions(const struct protect *protect)
+{
+	return protect->cautions;
+}
+
 bool protect_caution(
 	const struct protect *protect, const struct indicator *denied, char ret_why[192]
 )

@@ -75,6 +75,7 @@ const struct protection *
 protect_check(const struct protect *, const struct indicator *denied, enum overlap *ret_overlap);
 // What many share: taken over, the former ones freed. NULL: none.
 void protect_cautions_set(struct protect *, struct cautions *);
+struct cautions *protect_cautions(const struct protect *); // for cautions_ref; NULL: none
 // Wider than a host, and meets one of them: why it is held.
 bool protect_caution(const struct protect *, const struct indicator *denied, char ret_why[192]);
 typedef bool (*protection_cb)(void *ctx, const struct protection *);

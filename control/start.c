@@ -14,6 +14,7 @@
 #include "control/followers/writeback.h"
 #include "control/http_server.h"
 #include "control/ledger.h"
+#include "control/lists.h"
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/protect.h"
@@ -114,7 +115,8 @@ void reload_protect(struct control *control, const struct conf *old)
 	const struct conf_protect *now = &control->conf->protect, *was = &old->protect;
 	if (now->private_ranges != was->private_ranges || now->overlap != was->overlap)
 		log_warning("control.protect.private and overlap: a change needs a restart");
-	cautions_configure(control);
+	if (cautions_configure(control) == 0)
+		lists_shields_changed(ledger_lists(control->ledger));
 	if (texts_same(now->networks, now->n_networks, was->networks, was->n_networks)
 	    && texts_same(now->names, now->n_names, was->names, was->n_names))
 		return;

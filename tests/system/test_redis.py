@@ -290,6 +290,19 @@ class Lists(Listed, unittest.TestCase):
         self.assertGreater(self.state()["hints"], 1)
         self.assertEqual((self.state("deaf")["members"], self.state("deaf")["hints"]), (1, 0))
 
+    def test_what_many_share(self):
+        self.start()
+        self.redis.cli("SADD", "blocklist:bad", FIRST, "198.51.100.0/24")
+        self.reaches(2)
+        with open(self.lab.path("shared.txt"), "w", encoding="ascii") as f:
+            f.write("198.51.0.0/16\n203.0.113.0/24\n")
+        self.lab.configure(self.lab.control_section(extra=f"  cautions: [{self.lab.path('shared.txt')}]\n" + self.section))
+        self.control.send_signal(signal.SIGHUP)
+        self.says(lambda s: s.get("protected") == 1 and s.get("members") == 1, "the network is refused, the host is not")
+        self.assertIn("198.51.100.0/24: wider than a host, and meets 198.51.0.0/16", self.state()["samples"][0])
+        self.assertTrue(self.denied(FIRST))
+        self.assertFalse(self.denied("198.51.100.0/24"))
+
     def test_ttl_of_a_list(self):
         self.start({"bad": ", refresh_s: 1, ttl: 8s", "keeps": ", refresh_s: 1"})
         self.redis.cli("SADD", "blocklist:bad", FIRST)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026 The stanch authors
 
+#include "control/cautions.h"
 #include "control/lists_internal.h"
 #include "tests/unit/ledger_fixture.h"
 
@@ -221,6 +222,66 @@ static bool claim_seen(void *ctx, const struct claim *c)
 	snprintf(s->reason, sizeof(s->reason), "%s", c->reason);
 	snprintf(s->source, sizeof(s->source), "%s", c->source);
 	return true;
+}
+
+static struct cautions *cautions_of(const char *line)
+{
+	char path[] = "/tmp/stanch-cautions-XXXXXX", message[256];
+	int fd = mkstemp(path);
+	struct cautions *cautions = NULL;
+
+	assert_int_equal(write(fd, line, strlen(line)), strlen(line));
+	close(fd);
+	assert_int_equal(cautions_create(&cautions), 0);
+	assert_int_equal(cautions_load(cautions, path, message), 0);
+	unlink(path);
+	return cautions;
+}
+
+// Hosts pass, what is wider and meets what many share is refused: read, by a hint, and until the
+// caution is gone.
+static void test_cautions(void **state)
+{
+	struct fixture *f = *state;
+	struct lists *ls = f->ledger->lists;
+	uint32_t list = list_open(f, "bad");
+	struct entry e;
+
+	protect_cautions_set(f->protect, cautions_of("198.51.100.0/24\n.cdn.example\n"));
+	lists_shields_changed(ls);
+	READ(f,
+	     list,
+	     "198.51.100.7",
+	     "198.51.100.128/25",
+	     "198.51.96.0/21",
+	     "198.51.101.0/24",
+	     "a.cdn.example",
+	     "*.a.cdn.example");
+	assert_int_equal(last.refused, 0);
+	assert_int_equal(last.protected, 3);
+	assert_non_null(strstr(
+		last.samples[0],
+		"198.51.100.128/25: wider than a host, and meets 198.51.100.0/24, which many share"
+	));
+	assert_int_equal(count_of(f), 3);
+	assert_false(entry_is(f, "198.51.100.128/25", &e));
+	assert_true(entry_is(f, "198.51.101.0/24", &e));
+	lists_point(ls, list, true, "198.51.100.0/28", 15, "", 0, UNTIL_FOREVER);
+	READ(f, list, "198.51.100.0/28", "198.51.100.7", "198.51.101.0/24", "a.cdn.example");
+	assert_false(entry_is(f, "198.51.100.0/28", &e));
+	// One that is in force when the caution comes goes with the next reading.
+	protect_cautions_set(f->protect, cautions_of("198.51.101.9\n"));
+	lists_shields_changed(ls);
+	READ(f, list, "198.51.100.0/28", "198.51.100.7", "198.51.101.0/24", "a.cdn.example");
+	assert_true(entry_is(f, "198.51.100.0/28", &e));
+	assert_false(entry_is(f, "198.51.101.0/24", &e));
+	assert_int_equal(last.protected, 1);
+	protect_cautions_set(f->protect, NULL);
+	lists_shields_changed(ls);
+	READ(f, list, "198.51.100.0/28", "198.51.100.7", "198.51.101.0/24", "a.cdn.example");
+	assert_true(entry_is(f, "198.51.101.0/24", &e));
+	assert_int_equal(last.protected, 0);
+	state_check(f);
 }
 
 static void test_union(void **state)
@@ -647,6 +708,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_difference, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cautions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_immunity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unconfirmed, setup, teardown),
