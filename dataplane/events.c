@@ -88,39 +88,104 @@ static void hand_over(struct lane *l, struct denial *d)
 	d->packets = 0;
 }
 
-static bool same(const struct denial *a, const struct denial *b)
-{
-	return a->rule == b->rule && a->port == b->port && a->reason == b->reason
-		&& a->proto == b->proto && a->inward == b->inward && a->family == b->family
-		&& memcmp(a->src, b->src, 16) == 0 && memcmp(a->dst, b->dst, 16) == 0
-		&& memcmp(&a->entry, &b->entry, sizeof(a->entry)) == 0;
-}
+// A record in words: src, dst, entry, what is the same of all packets of a record | what is
+// counted. In registers until it is in its slot: whoever reads as one word what was stored in
+// pieces waits for the stores.
+enum {
+	WORD_SRC = 0,
+	WORD_DST = 2,
+	WORD_ENTRY = 4,
+	WORD_RULE = 7, // rule, port, reason, verdict
+	WORD_COUNT = 8, // family, proto, inward; packets
+	WORD_BYTES = 9,
+	WORDS = 10,
+};
 
-static uint32_t slot_of(const struct denial *d)
-{
-	uint64_t w[4], h;
+_Static_assert(
+	sizeof(struct denial) == 8 * WORDS && offsetof(struct denial, dst) == 8 * WORD_DST
+		&& offsetof(struct denial, entry) == 8 * WORD_ENTRY
+		&& offsetof(struct denial, rule) == 8 * WORD_RULE
+		&& offsetof(struct denial, family) == 8 * WORD_COUNT
+		&& offsetof(struct denial, packets) == 8 * WORD_COUNT + 4
+		&& offsetof(struct denial, bytes) == 8 * WORD_BYTES,
+	"a record is its words"
+);
 
-	memcpy(w, d->src, 16);
-	memcpy(w + 2, d->dst, 16);
+static inline uint32_t slot_of(const uint64_t w[static WORDS])
+{
 	// Products that do not wait for each other.
-	h = (w[0] ^ d->rule) * 0x9e3779b97f4a7c15 ^ (w[1] ^ d->port) * 0xff51afd7ed558ccd
+	uint64_t h = (w[0] ^ w[WORD_RULE]) * 0x9e3779b97f4a7c15 ^ w[1] * 0xff51afd7ed558ccd
 		^ w[2] * 0xc4ceb9fe1a85ec53 ^ w[3] * 0xd6e8feb86659fd93;
+
 	return (uint32_t)(h >> 32) % SLOTS;
 }
 
-void events_denied(struct events *e, unsigned index, const struct denial *d)
+// With one branch, whatever differs.
+static inline bool same(const uint64_t a[static WORDS], const uint64_t b[static WORDS])
 {
-	struct lane *l = &e->lanes[index];
-	struct denial *slot = &l->slots[slot_of(d)];
+	const uint64_t kind = (uint64_t) ~(uint32_t)0;
+	uint64_t differs = (a[WORD_COUNT] ^ b[WORD_COUNT]) & kind;
 
-	if (slot->packets && same(slot, d)) {
-		slot->packets += d->packets;
-		slot->bytes += d->bytes;
+#pragma GCC unroll 8
+	for (unsigned i = 0; i <= WORD_RULE; i++)
+		differs |= a[i] ^ b[i];
+	return !differs;
+}
+
+static inline void denied(struct lane *l, const uint64_t w[static WORDS])
+{
+	struct denial *slot = &l->slots[slot_of(w)];
+	uint64_t held[WORDS];
+
+	memcpy(held, slot, sizeof(held));
+	if (slot->packets && same(held, w)) {
+		slot->packets += (uint32_t)(w[WORD_COUNT] >> 32);
+		slot->bytes += w[WORD_BYTES];
 		return;
 	}
 	if (slot->packets)
 		hand_over(l, slot);
-	*slot = *d;
+	memcpy(slot, w, sizeof(*slot));
+}
+
+void events_denied(struct events *e, unsigned index, const struct denial *d)
+{
+	uint64_t w[WORDS];
+
+	memcpy(w, d, sizeof(w));
+	denied(&e->lanes[index], w);
+}
+
+void events_denied_hosts(
+	struct events *e,
+	unsigned index,
+	uint8_t reason,
+	uint8_t verdict,
+	const struct denial_host *d,
+	unsigned n
+)
+{
+	const struct match_key any = {.family = 4, .prefix_len = 32};
+	const uint64_t both = (uint64_t)reason << 48 | (uint64_t)verdict << 56;
+	uint64_t key[3];
+
+	memcpy(key, &any, sizeof(key));
+	for (; n; n--, d++) {
+		const uint64_t w[WORDS] = {
+			d->src,
+			0,
+			d->dst,
+			0,
+			d->inward ? d->src : d->dst,
+			0,
+			key[2],
+			d->rule | (uint64_t)d->port << 32 | both,
+			4 | (uint64_t)d->proto << 8 | (uint64_t)d->inward << 16 | (uint64_t)1 << 32,
+			d->bytes,
+		};
+
+		denied(&e->lanes[index], w);
+	}
 }
 
 void events_poll(struct events *e, unsigned index)

@@ -18,16 +18,28 @@
 #include <stdint.h>
 
 struct denial {
+	uint8_t src[16], dst[16];
 	struct match_key entry; // copy of the rule's key; family 0: none
 	uint32_t rule; // MATCH_NONE: none; stays valid until the drain that hands it out ends
+	uint16_t port; // destination's, host byte order
 	uint8_t reason; // enum reason
 	uint8_t verdict; // enum verdict
 	uint8_t family;
 	uint8_t proto;
 	bool inward;
-	uint16_t port; // destination's, host byte order
-	uint8_t src[16], dst[16];
-	uint64_t packets, bytes;
+	uint8_t pad;
+	uint32_t packets;
+	uint64_t bytes;
+};
+
+// A packet that an entry for one IPv4 host denies.
+struct denial_host {
+	uint32_t src, dst; // as they stand in the packet: network byte order
+	uint32_t rule;
+	uint32_t bytes;
+	uint16_t port; // as above
+	uint8_t proto;
+	bool inward; // else outward: which of the two is the entry's
 };
 
 struct events;
@@ -37,6 +49,15 @@ void events_free(struct events *);
 
 // Worker `index` only. Never blocks, never allocates.
 void events_denied(struct events *, unsigned index, const struct denial *);
+// The same for `n` packets, with their reason and verdict.
+void events_denied_hosts(
+	struct events *,
+	unsigned index,
+	uint8_t reason,
+	uint8_t verdict,
+	const struct denial_host *,
+	unsigned n
+);
 // Worker `index`, once a burst also when idle: hands over what was asked for.
 void events_poll(struct events *, unsigned index);
 

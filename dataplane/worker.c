@@ -5,6 +5,7 @@
 
 #include "dataplane/act.h"
 #include "dataplane/core/packet_commons.h"
+#include "dataplane/worker_read.h"
 
 #include <rte_branch_prediction.h>
 #include <rte_ethdev.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <time.h>
 
+#define DENIED_LEAST 16 // are told at once
 #define HELD_LOOPS 8 // then the burst in flight ends, so that the worker is quiescent
 #define TX_RETRIES 8
 #define IDLE_POLLS 2000
@@ -102,37 +104,6 @@ static bool reply(struct worker *w, struct rte_mbuf *m, const struct packet *p)
 	return true;
 }
 
-// In a function of its own: its buffer, and what guards the stack, cost only those that need it.
-static void __attribute__((noinline)) segments_read(const struct rte_mbuf *m, struct packet *p)
-{
-	uint8_t gathered[PACKET_GATHER_MAX];
-	uint32_t len = RTE_MIN(m->pkt_len, (uint32_t)PACKET_GATHER_MAX);
-	const uint8_t *data = rte_pktmbuf_read(m, 0, len, gathered);
-
-	packet_parse(data, len, m->pkt_len, PACKET_ETHERNET, p);
-}
-
-static inline void packet_read(const struct rte_mbuf *m, struct packet *p)
-{
-	if (unlikely(m->nb_segs > 1))
-		segments_read(m, p);
-	else
-		packet_parse(
-			rte_pktmbuf_mtod(m, const uint8_t *),
-			m->data_len,
-			m->pkt_len,
-			PACKET_ETHERNET,
-			p
-		);
-}
-
-static void packet_describe(struct worker_flight *f, unsigned i)
-{
-	packet_read(f->mbufs[i], &f->packets[i]);
-	if (unlikely(f->policy->nat64.n))
-		nat64_walk(&f->policy->nat64, &f->packets[i]);
-}
-
 // A packet that has to be told apart: something in the list is near, or it had no room in the
 // burst.
 static void
@@ -173,7 +144,7 @@ static void packet_drop(
 	if (w->reply_reset && reason == REASON_ENTRY_DENY && f->path->direction == DIRECTION_OUT) {
 		if (!p) {
 			p = &described;
-			packet_read(m, p);
+			worker_packet_read(m, p);
 		}
 		if (reply(w, m, p)) {
 			out->reply[out->n_reply++] = m;
@@ -223,19 +194,6 @@ static inline void plain_read(const struct rte_mbuf *m, struct packet_brief *b)
 	b->dport = be16(data + 36);
 }
 
-// Stored as a whole: whoever reads a part of it need not wait for smaller stores to come together.
-static inline void address_put(uint8_t to[static 16], const uint8_t *addr, uint8_t family)
-{
-	uint32_t words[4] = {0};
-
-	if (family == 6) {
-		memcpy(to, addr, 16);
-		return;
-	}
-	memcpy(words, addr, 4);
-	memcpy(to, words, 16);
-}
-
 // What is found among the exceptions. hit: where to put it.
 static inline const struct match_hit *exception_find(
 	const struct match *exceptions,
@@ -263,32 +221,34 @@ marked_settle(struct worker *w, struct worker_flight *f, unsigned i, struct outb
 	const struct rte_mbuf *m = f->mbufs[i];
 	struct match_hit exception;
 	struct packet_brief b;
-	struct denial d;
+	uint8_t verdict, reason;
+	struct denial denial;
 
 	plain_read(m, &b);
-	d.verdict = decide_hit(
-		f->policy,
-		hit,
-		exception_find(w->live->exceptions, &b, inward, &exception),
-		&d.reason
+	verdict = decide_hit(
+		f->policy, hit, exception_find(w->live->exceptions, &b, inward, &exception), &reason
 	);
-	count(w, d.reason, 1, m->pkt_len);
-	if (d.verdict == VERDICT_FORWARD)
+	count(w, reason, 1, m->pkt_len);
+	if (verdict == VERDICT_FORWARD)
 		return true;
-	d.rule = hit->enforce != MATCH_NONE ? hit->enforce : hit->monitor;
-	d.family = b.family;
-	d.proto = b.proto;
-	d.inward = inward;
-	d.port = b.dport;
-	d.packets = 1;
-	d.bytes = m->pkt_len;
-	address_put(d.src, b.src, b.family);
-	address_put(d.dst, b.dst, b.family);
-	match_rule_key(w->live->entries, d.rule, &d.entry);
-	events_denied(w->events, w->index, &d);
-	if (d.verdict != VERDICT_DROP)
+	denial = (struct denial){
+		.rule = hit->enforce != MATCH_NONE ? hit->enforce : hit->monitor,
+		.reason = reason,
+		.verdict = verdict,
+		.family = b.family,
+		.proto = b.proto,
+		.inward = inward,
+		.port = b.dport,
+		.packets = 1,
+		.bytes = m->pkt_len,
+	};
+	memcpy(denial.src, b.src, b.family == 4 ? 4 : 16);
+	memcpy(denial.dst, b.dst, b.family == 4 ? 4 : 16);
+	match_rule_key(w->live->entries, denial.rule, &denial.entry);
+	events_denied(w->events, w->index, &denial);
+	if (verdict != VERDICT_DROP)
 		return true;
-	packet_drop(w, f, i, d.reason, NULL, out);
+	packet_drop(w, f, i, reason, NULL, out);
 	return false;
 }
 
@@ -308,7 +268,7 @@ rest_settle(struct worker *w, struct worker_flight *f, uint64_t rest, struct out
 			passes = marked_settle(w, f, i, out);
 		} else {
 			if (plain) { // only where what is not listed is not forwarded
-				packet_describe(f, i);
+				worker_packet_describe(f, i);
 				f->asked[i] = (struct decide_asked){.reason = REASON_NO_ENTRY};
 				f->room[i] = true;
 			}
@@ -319,26 +279,123 @@ rest_settle(struct worker *w, struct worker_flight *f, uint64_t rest, struct out
 	return forward;
 }
 
+#ifdef PACKET_COMMONS_WIDE
+// As mbufs_pick. Reads and writes WORKER_BURST of them.
+static __attribute__((target("avx512f,avx512vl"))) unsigned
+mbufs_pick_wide(struct rte_mbuf *const *from, uint64_t which, struct rte_mbuf **to)
+{
+	unsigned picked = 0;
+
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < WORKER_BURST; i += 8, which >>= 8) {
+		__mmask8 these = (__mmask8)which;
+
+		_mm512_storeu_si512(
+			&to[picked],
+			_mm512_maskz_compress_epi64(these, _mm512_loadu_si512(&from[i]))
+		);
+		picked += (unsigned)__builtin_popcount(these);
+	}
+	return picked;
+}
+#endif
+
+// Packets of a burst, in order, to another place: those with a bit. Returns how many.
+static inline unsigned
+mbufs_pick(struct rte_mbuf *const *from, unsigned n, uint64_t which, struct rte_mbuf **to)
+{
+	unsigned picked = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		to[picked] = from[i];
+		picked += which >> i & 1;
+	}
+	return picked;
+}
+
+// Denied for a host of the list and for nothing else: it is told and freed with others.
+static inline void denied_put(struct worker *w, struct worker_flight *f, uint64_t denied)
+{
+	const bool inward = f->path->direction == DIRECTION_IN;
+	unsigned n = w->n_denied;
+
+	for (; denied; denied &= denied - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(denied);
+
+		w->denied[n++] = (struct worker_denied){
+			.mbuf = f->mbufs[i],
+			.rule = f->match.hit[i].enforce,
+			.inward = inward,
+		};
+		f->plain_bytes -= f->len[i];
+	}
+	w->n_denied = n;
+}
+
+// What was put aside. Before the worker is quiescent, for the rules may go then.
+static void denied_flush(struct worker *w)
+{
+	struct rte_mbuf *mbufs[WORKER_DENIED_MAX];
+	struct denial_host hosts[WORKER_DENIED_MAX];
+	const unsigned n = w->n_denied;
+	uint64_t bytes = 0;
+
+	if (!n)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		const struct worker_denied *one = &w->denied[i];
+		struct packet_brief b;
+
+		plain_read(one->mbuf, &b);
+		hosts[i] = (struct denial_host){
+			.rule = one->rule,
+			.bytes = one->mbuf->pkt_len,
+			.port = b.dport,
+			.proto = b.proto,
+			.inward = one->inward,
+		};
+		memcpy(&hosts[i].src, b.src, 4);
+		memcpy(&hosts[i].dst, b.dst, 4);
+		bytes += one->mbuf->pkt_len;
+		mbufs[i] = one->mbuf;
+	}
+	events_denied_hosts(w->events, w->index, REASON_ENTRY_DENY, VERDICT_DROP, hosts, n);
+	count(w, REASON_ENTRY_DENY, n, bytes);
+	rte_pktmbuf_free_bulk(mbufs, n);
+	w->n_denied = 0;
+}
+
+// Whether a packet that only a host of the list denies is dropped, and nothing else.
+static inline bool denied_simply(const struct worker *w, const struct worker_flight *f)
+{
+	return f->policy->verdicts[REASON_ENTRY_DENY] == VERDICT_DROP && !f->policy->paused
+		&& !(w->reply_reset && f->path->direction == DIRECTION_OUT);
+}
+
 // All of a burst. Most packets are only counted and forwarded, and counted once for all of them:
 // stores to the same counter would wait for each other.
 static void packets_finish(struct worker *w, struct worker_flight *f, struct outbox *out)
 {
 	const uint64_t all = ~(uint64_t)0 >> (64 - f->n);
-	uint64_t forward = f->plain & ~f->match.hits;
+	uint64_t forward = f->plain & ~f->match.hits, denied = f->plain & f->match.sure, rest;
 	uint16_t n = 0;
 
 	if (unlikely(f->policy->verdicts[REASON_NO_ENTRY] != VERDICT_FORWARD))
 		forward = 0;
+	if (unlikely(!denied_simply(w, f)))
+		denied = 0;
 	n = (uint16_t)__builtin_popcountll(forward);
-	if (all & ~forward)
-		forward |= rest_settle(w, f, all & ~forward, out);
+	rest = all & ~forward & ~denied;
+	if (unlikely(rest))
+		forward |= rest_settle(w, f, rest, out);
+	denied_put(w, f, denied);
 	count(w, REASON_NO_ENTRY, n, f->plain_bytes);
-	n = 0;
-	for (uint16_t i = 0; i < f->n; i++) {
-		out->forward[n] = f->mbufs[i];
-		n += forward >> i & 1;
-	}
-	out->n_forward = n;
+#ifdef PACKET_COMMONS_WIDE
+	if (w->wide)
+		out->n_forward = (uint16_t)mbufs_pick_wide(f->mbufs, forward, out->forward);
+	else
+#endif
+		out->n_forward = (uint16_t)mbufs_pick(f->mbufs, f->n, forward, out->forward);
 }
 
 static void transmit(struct worker *w, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
@@ -404,123 +461,16 @@ static void __attribute__((noinline)) flight_sample(struct worker *w, const stru
 	}
 }
 
-// Any packet but the commonest.
-static void __attribute__((noinline)) packet_ask(struct worker_flight *f, unsigned i, bool briefly)
-{
-	const struct worker_path *path = f->path;
-	const struct rte_mbuf *m = f->mbufs[i];
-	struct packet_brief brief;
-
-	if (briefly && m->nb_segs == 1 && m->pkt_len <= path->frame_max
-	    && match_pushed(&f->match) == i
-	    && packet_brief(
-		    rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, m->data_len, &brief
-	    )) {
-		decide_ask_brief(&brief, path->direction, &f->match);
-		f->plain |= (uint64_t)1 << i;
-		f->plain_bytes += m->pkt_len;
-		return;
-	}
-	packet_describe(f, i);
-	f->room[i]
-		= decide_ask(f->policy, &f->packets[i], path->direction, &f->match, &f->asked[i]);
-}
-
-#ifdef PACKET_COMMONS
-// The four packets from i on, where all are of the commonest kind. Returns their octets; 0: not all
-// are.
-static inline uint64_t commons_ask(struct worker_flight *f, unsigned i, uint32_t n4, bool source)
-{
-	struct rte_mbuf *const *m = &f->mbufs[i];
-	const uint8_t *data[PACKET_COMMONS];
-	uint32_t segments = 0, bytes = 0;
-	__m128i len, addr, transport, order;
-
-#pragma GCC unroll 4
-	for (int k = 0; k < PACKET_COMMONS; k++) {
-		// A buffer has these octets, whatever was received into it.
-		data[k] = rte_pktmbuf_mtod(m[k], const uint8_t *);
-		segments |= m[k]->nb_segs ^ 1;
-		bytes += m[k]->data_len;
-	}
-	len = _mm_setr_epi32(m[0]->data_len, m[1]->data_len, m[2]->data_len, m[3]->data_len);
-	if (unlikely(
-		    segments
-		    || !packet_commons(data, len, f->path->frame_max, source, &addr, &transport)
-	    ))
-		return 0;
-	order = _mm_slli_epi32(
-		_mm_add_epi32(_mm_set1_epi32((int)i), _mm_setr_epi32(0, 1, 2, 3)), 24
-	);
-	_mm_storeu_si128((__m128i *)&f->match.v4[n4], addr);
-	_mm_storeu_si128((__m128i *)&f->match.about4[n4], _mm_or_si128(transport, order));
-#pragma GCC unroll 4
-	for (unsigned k = 0; k < PACKET_COMMONS; k++)
-		match_expect4(&f->match, n4 + k);
-	return bytes;
-}
-#endif
-
-// From packet i on as many as are of the commonest kind. Returns the first that is not.
-static unsigned plain_ask(struct worker_flight *f, unsigned i, bool source)
-{
-	const unsigned n = f->n, from = i;
-	const uint32_t len_max = f->path->frame_max;
-	uint32_t n4 = f->match.n4;
-	uint64_t bytes = 0;
-
-	while (i < n) {
-		const struct rte_mbuf *m = f->mbufs[i];
-		const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *);
-
-#ifdef PACKET_COMMONS
-		if (likely(i % PACKET_COMMONS == 0 && i + PACKET_COMMONS <= n)) {
-			uint64_t four = commons_ask(f, i, n4, source);
-
-			bytes += four;
-			if (likely(four)) {
-				i += PACKET_COMMONS;
-				n4 += PACKET_COMMONS;
-				continue;
-			}
-		}
-#endif
-		if (unlikely(m->nb_segs != 1 || !packet_common(data, m->data_len, len_max)))
-			break;
-		match_place4(
-			&f->match,
-			n4++,
-			i++,
-			packet_common_addr(data, source),
-			packet_common_transport(data, source)
-		);
-		bytes += m->data_len;
-	}
-	f->match.n4 = n4;
-	f->plain |= i > from ? ~(uint64_t)0 >> (64 - (i - from)) << from : 0;
-	f->plain_bytes += bytes;
-	return i;
-}
-
 // The first step: headers; the first filter of each lookup is asked for.
-static void flight_ask(struct worker *w, struct worker_flight *f)
+static void flight_read(struct worker *w, struct worker_flight *f)
 {
-	const enum direction direction = f->path->direction;
-	unsigned i = 0;
-	bool briefly;
-
 	f->policy = atomic_load_explicit(&w->live->policy, memory_order_acquire);
-	f->plain = f->plain_bytes = 0;
-	match_clear(w->live->entries, &f->match);
+	worker_flight_read(f, w->live->entries, w->wide);
 	match_follow(&f->match, w->live->exceptions);
-	briefly = decide_briefly(f->policy, direction);
-	for (;; i++) {
-		if (briefly && match_pushed(&f->match) == i)
-			i = plain_ask(f, i, direction == DIRECTION_IN);
-		if (i == f->n)
-			break;
-		packet_ask(f, i, briefly);
-	}
+}
+
+static inline void flight_count(struct worker *w, const struct worker_flight *f)
+{
 	w->sample_left -= f->n;
 	if (unlikely(w->sample_left < 0))
 		flight_sample(w, f);
@@ -543,24 +493,41 @@ static void flight_end(struct worker *w)
 		transmit(w, f->path->rx, out.reply, out.n_reply);
 	if (out.n_drop)
 		rte_pktmbuf_free_bulk(out.drop, out.n_drop);
+	if (w->n_denied >= DENIED_LEAST)
+		denied_flush(w);
 }
 
-// Three bursts are on their way at a time, so that what each asks the memory for has the others'
-// work to arrive in: one was received, its headers come; one was asked for, its filters and then
-// its lines and rules come; and one ends.
+// Four bursts are on their way at a time, so that what each asks the memory for has the others'
+// work to arrive in: one was received, its headers come; one was read, its filters come; one was
+// begun, its lines and rules come; and one ends.
 static void flights_step(struct worker *w, struct worker_flight *received)
 {
 	struct worker_flight *f = w->received;
 
 	if (w->flying)
 		match_look(w->live->entries, &w->flying->match);
-	if (f)
-		flight_ask(w, f);
+	if (f) {
+		flight_read(w, f);
+		flight_count(w, f);
+	}
 	flight_end(w);
-	if (f)
-		match_begin(w->live->entries, &f->match);
-	w->flying = f;
+	if (w->read)
+		match_begin(w->live->entries, &w->read->match);
+	w->flying = w->read;
+	w->read = f;
 	w->received = received;
+}
+
+// Only where nothing that was looked up is kept back: it is freed or with its driver. What was only
+// received will meet the list as it is then; what was only read is read once more, for the policy
+// may be another by then.
+static void quiescent(struct worker *w)
+{
+	denied_flush(w);
+	rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
+	w->held = 0;
+	if (w->read)
+		flight_read(w, w->read);
 }
 
 static unsigned path_poll(struct worker *w, const struct worker_path *path)
@@ -569,8 +536,13 @@ static unsigned path_poll(struct worker *w, const struct worker_path *path)
 
 	f->path = path;
 	f->n = rte_eth_rx_burst(path->rx, (uint16_t)w->index, f->mbufs, WORKER_BURST);
-	for (uint16_t i = 0; i < f->n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(f->mbufs[i], void *));
+	for (uint16_t i = 0; i < f->n; i++) {
+		const struct rte_mbuf *m = f->mbufs[i];
+
+		f->data[i] = rte_pktmbuf_mtod(m, const uint8_t *);
+		f->len[i] = m->nb_segs == 1 ? m->data_len : 0;
+		rte_prefetch0(f->data[i]);
+	}
 	flights_step(w, f->n ? f : NULL);
 	if (f->n)
 		w->next = (w->next + 1) % WORKER_FLIGHTS;
@@ -602,20 +574,17 @@ unsigned worker_turn(struct worker *w)
 	events_poll(w->events, w->index);
 	if (++w->held == HELD_LOOPS)
 		flight_end(w);
-	// Only where nothing that was looked up is kept back: it is freed or with its driver. What
-	// was only received will meet the list as it is then.
-	if (!w->flying) {
-		rte_rcu_qsbr_quiescent(w->live->qsbr, w->index);
-		w->held = 0;
-	}
+	if (!w->flying)
+		quiescent(w);
 	atomic_store_explicit(&w->loops, loops + 1, memory_order_relaxed);
 	return n;
 }
 
 void worker_end(struct worker *w)
 {
-	flights_step(w, NULL);
-	flights_step(w, NULL);
+	for (int i = 0; i < WORKER_FLIGHTS; i++)
+		flights_step(w, NULL);
+	denied_flush(w);
 	rte_rcu_qsbr_thread_offline(w->live->qsbr, w->index);
 	rte_rcu_qsbr_thread_unregister(w->live->qsbr, w->index);
 }
@@ -689,6 +658,9 @@ int workers_create(const struct workers_options *o, struct workers **ret_workers
 		w->sample_left = (int32_t)sketch_gap(o->sketch, i) - 1;
 		w->reply_reset = o->conf->reply_reset;
 		w->idle_sleep = o->conf->idle_sleep;
+#ifdef PACKET_COMMONS_WIDE
+		w->wide = packet_commons_wide_usable();
+#endif
 		w->stall_at = stall ? strtoull(stall, NULL, 10) : 0;
 		paths_set(w, o->ports);
 	}

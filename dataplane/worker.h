@@ -29,7 +29,8 @@ struct worker_path { // one direction of a pair
 #define WORKER_BURST 32
 #endif
 
-#define WORKER_FLIGHTS 3
+#define WORKER_FLIGHTS 4
+#define WORKER_DENIED_MAX (2 * WORKER_BURST)
 
 // A burst on its way. worker only
 struct worker_flight {
@@ -37,6 +38,8 @@ struct worker_flight {
 	const struct policy *policy;
 	uint16_t n;
 	struct rte_mbuf *mbufs[WORKER_BURST];
+	const uint8_t *data[WORKER_BURST]; // where each begins
+	uint16_t len[WORKER_BURST]; // octets there; 0: in segments
 	// Packets that packet_brief reads and that are judged by one address: one bit each, which
 	// is also its position in the lookups; and their octets. Nothing else is known of them.
 	uint64_t plain, plain_bytes;
@@ -45,6 +48,13 @@ struct worker_flight {
 	struct decide_asked asked[WORKER_BURST];
 	bool room[WORKER_BURST]; // false: too many addresses in one burst, judged alone
 	struct match_burst match;
+};
+
+// A packet that was denied, but neither told nor freed. worker only
+struct worker_denied {
+	struct rte_mbuf *mbuf;
+	uint32_t rule;
+	bool inward;
 };
 
 // Written by one worker while the control thread reads.
@@ -69,10 +79,15 @@ struct worker {
 	struct sketch *sketch;
 	int32_t sample_left; // packets before the next one to sample
 	bool reply_reset, idle_sleep;
+	bool wide; // the processor can read many headers at once
 	struct worker_flight flights[WORKER_FLIGHTS];
-	struct worker_flight *received; // not yet asked for; NULL: none
-	struct worker_flight *flying; // begun, not ended; NULL: none
+	// On their way, each NULL if there is none:
+	struct worker_flight *received; // not yet read
+	struct worker_flight *read; // not yet begun
+	struct worker_flight *flying; // not yet ended
 	unsigned next; // of flights, to be received into
+	unsigned n_denied;
+	struct worker_denied denied[WORKER_DENIED_MAX];
 	unsigned held; // turns since nothing was kept back
 	uint64_t stall_at; // for the test of the watchdog: the loop that never ends; 0: none
 };

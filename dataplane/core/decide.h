@@ -59,15 +59,19 @@ static inline bool decide_briefly(const struct policy *p, enum direction directi
 		&& !(direction == DIRECTION_IN && p->inbound_allow);
 }
 
-// As decide_ask, of a packet that has not been described; it takes one position, for which there
-// has to be room. If nothing is found it is REASON_NO_ENTRY, else decide_hit tells.
-static inline void
-decide_ask_brief(const struct packet_brief *b, enum direction direction, struct match_burst *burst)
+// As decide_ask, of a packet that has not been described; it takes one position, which has to be
+// reserved. If nothing is found it is REASON_NO_ENTRY, else decide_hit tells.
+static inline void decide_ask_brief(
+	const struct packet_brief *b,
+	enum direction direction,
+	struct match_burst *burst,
+	uint32_t at
+)
 {
 	if (direction == DIRECTION_IN)
-		match_push(burst, b->family, b->src, b->proto, b->sport);
+		match_push_at(burst, at, b->family, b->src, b->proto, b->sport);
 	else
-		match_push(burst, b->family, b->dst, b->proto, b->dport);
+		match_push_at(burst, at, b->family, b->dst, b->proto, b->dport);
 }
 
 // True: nothing in the list is near, the packet's reason is `asked->reason`, and its verdict is the

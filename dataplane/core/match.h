@@ -124,24 +124,30 @@ struct match_probe { // a key that the filters could not rule out
 struct match_burst {
 	const struct match_filters *filters;
 	const struct match_filters *next; // by match_follow
-	// By match_push: what is looked up, by family. about: position in order of pushing << 24 |
-	// protocol << 16 | port.
+	// By match_push: what is looked up, by family. about: position << 24 | protocol << 16 |
+	// port.
 	uint32_t n4, n6;
+	uint32_t pushed; // positions given out
 	uint32_t about4[MATCH_BURST], about6[MATCH_BURST];
 	_Alignas(64) uint32_t v4[MATCH_BURST]; // host byte order
 	uint8_t v6[MATCH_BURST][16];
 	uint32_t cell6[MATCH_BURST];
-	// By match_begin: what is left to look at.
-	unsigned n_hosts, n_probes;
+	// By match_begin: what is left to look at. Of IPv4: address, index into v4 and about4, line
+	// of hosts, bit there that tells to go on.
+	unsigned n_left, n_probes;
 	bool looked;
-	uint32_t host_line[MATCH_BURST];
-	uint64_t host_passed[MATCH_BURST]; // bit that tells to go on
-	uint8_t host[MATCH_BURST]; // index into v4
+	_Alignas(64) uint32_t left_addr[MATCH_BURST + 16]; // some are written too many
+	uint8_t left[MATCH_BURST + 16];
+	uint32_t left_line[MATCH_BURST];
+	uint64_t left_passed[MATCH_BURST];
 	uint8_t probe_at[MATCH_PROBES];
 	struct match_probe probes[MATCH_PROBES];
 	uint8_t rank[MATCH_BURST][2]; // of the rule reported: weak, strong
 	// By match_end: the positions that something covers, and only for those what it is.
 	uint64_t hits;
+	// Those of them that a strong rule of an IPv4 host covers and nothing else, and that are
+	// far from all in the structure of match_follow.
+	uint64_t sure;
 	struct match_hit hit[MATCH_BURST];
 };
 
@@ -149,7 +155,14 @@ static inline void match_clear(const struct match *m, struct match_burst *b)
 {
 	b->filters = (const struct match_filters *)m;
 	b->next = NULL;
-	b->n4 = b->n6 = 0;
+	b->n4 = b->n6 = b->pushed = 0;
+}
+
+// The first `n` positions are the caller's, for match_push_at and match_place4, in any order, each
+// at most once; match_push goes on behind them. After match_clear.
+static inline void match_reserve(struct match_burst *b, uint32_t n)
+{
+	b->pushed = n;
 }
 
 // What is found will be looked up in another structure too, as match_far4 does: its filter is asked
@@ -196,9 +209,10 @@ static inline uint32_t match_class_cell(const struct match_filters *f, const uin
 	return match_filter_hash(match_addr6_high(addr) >> 16, f->class_keys) & f->class_mask;
 }
 
+// Positions given out, those that were reserved too.
 static inline unsigned match_pushed(const struct match_burst *b)
 {
-	return b->n4 + b->n6;
+	return b->pushed;
 }
 
 // The filter of the IPv4 address that is at n4 is asked for.
@@ -207,21 +221,22 @@ static inline void match_expect4(const struct match_burst *b, uint32_t n4)
 	__builtin_prefetch(&b->filters->near[b->v4[n4] >> 13]);
 }
 
-// match_push of an IPv4 address, by a caller that keeps the counts: n4 of IPv4 so far, `pushed` of
-// both families. addr: host byte order; transport: protocol << 16 | port.
+// match_push_at of an IPv4 address, by a caller that keeps the count n4 of IPv4 so far. addr: host
+// byte order; transport: protocol << 16 | port.
 static inline void
-match_place4(struct match_burst *b, uint32_t n4, uint32_t pushed, uint32_t addr, uint32_t transport)
+match_place4(struct match_burst *b, uint32_t n4, uint32_t at, uint32_t addr, uint32_t transport)
 {
 	b->v4[n4] = addr;
-	b->about4[n4] = pushed << 24 | transport;
+	b->about4[n4] = at << 24 | transport;
 	match_expect4(b, n4);
 }
 
-// One more address, at most MATCH_BURST; its filter is asked for. proto 0: ports unknown, port
-// rules do not match (port_rule still tells that one enforces on the address, whatever its protocol
-// and port).
-static inline void match_push(
+// One more address, at a position that was reserved; its filter is asked for. proto 0: ports
+// unknown, port rules do not match (port_rule still tells that one enforces on the address,
+// whatever its protocol and port).
+static inline void match_push_at(
 	struct match_burst *b,
+	uint32_t at,
 	uint8_t family,
 	const uint8_t *addr, // 4 octets of IPv4, else 16
 	uint8_t proto,
@@ -229,13 +244,13 @@ static inline void match_push(
 )
 {
 	uint32_t n4 = b->n4, n6 = b->n6;
-	uint32_t about = (n4 + n6) << 24 | (uint32_t)proto << 16 | port;
+	uint32_t about = at << 24 | (uint32_t)proto << 16 | port;
 
 	if (family == 4) {
 		match_place4(
 			b,
 			n4,
-			n4 + n6,
+			at,
 			(uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8
 				| addr[3],
 			(uint32_t)proto << 16 | port
@@ -248,6 +263,13 @@ static inline void match_push(
 		b->n6 = n6 + 1;
 		__builtin_prefetch(&b->filters->classes6[b->cell6[n6]]);
 	}
+}
+
+// The same at the next position, of which there are MATCH_BURST.
+static inline void
+match_push(struct match_burst *b, uint8_t family, const uint8_t *addr, uint8_t proto, uint16_t port)
+{
+	match_push_at(b, b->pushed++, family, addr, proto, port);
 }
 
 // All rules that cover the addresses, in two steps: the first asks the memory for what the second

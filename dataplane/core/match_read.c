@@ -19,6 +19,7 @@
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
+#define unlikely(x) __builtin_expect(!!(x), 0)
 #define PORT_RANK 200 // above every prefix length
 
 static inline unsigned bit_of(const _Atomic(uint32_t) *words, uint32_t cell)
@@ -28,17 +29,81 @@ static inline unsigned bit_of(const _Atomic(uint32_t) *words, uint32_t cell)
 
 // --- what differs
 
-// Which of the addresses have their /24's bit: a bit for each.
-static inline uint64_t near_filter(const struct match *m, const struct match_burst *b)
+#ifdef __AVX512F__
+// Which of the addresses have their bit in `words`, a bit for each 2^shift addresses.
+static inline __mmask16
+bits_of(const _Atomic(uint32_t) *words, unsigned shift, __mmask16 there, __m512i addrs)
 {
-	const _Atomic(uint32_t) *words = m->near;
-	uint64_t near = 0;
+	__m512i cells = _mm512_srli_epi32(addrs, shift);
+	__m512i found = _mm512_mask_i32gather_epi32(
+		_mm512_setzero_si512(),
+		there,
+		_mm512_srli_epi32(cells, 5),
+		(const void *)(uintptr_t)words,
+		4
+	);
+
+	return _mm512_mask_test_epi32_mask(
+		there,
+		found,
+		_mm512_sllv_epi32(
+			_mm512_set1_epi32(1), _mm512_and_si512(cells, _mm512_set1_epi32(31))
+		)
+	);
+}
+
+static inline __mmask16 lanes(unsigned n)
+{
+	return n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1);
+}
+
+static inline __m512i lane_numbers(unsigned from)
+{
+	return _mm512_add_epi32(
+		_mm512_set1_epi32((int)from),
+		_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+	);
+}
+
+// Puts up to 16 addresses and their indices at the end of what is left. The whole of both is
+// written at once, and can so be read at once.
+static inline void left_put(struct match_burst *b, __m512i addrs, __m512i indices, unsigned n)
+{
+	_mm512_storeu_si512(&b->left_addr[b->n_left], addrs);
+	_mm_storeu_si128((__m128i *)&b->left[b->n_left], _mm512_cvtepi32_epi8(indices));
+	b->n_left += n;
+}
+
+// Those that have their /24's bit.
+static inline void near_filter(const struct match *m, struct match_burst *b)
+{
+	b->n_left = 0;
+	for (unsigned i = 0; i < b->n4; i += 16) {
+		__m512i addrs = _mm512_load_si512(&b->v4[i]);
+		__mmask16 near = bits_of(m->near, 8, lanes(b->n4 - i), addrs);
+
+		left_put(
+			b,
+			_mm512_maskz_compress_epi32(near, addrs),
+			_mm512_maskz_compress_epi32(near, lane_numbers(i)),
+			(unsigned)__builtin_popcount(near)
+		);
+	}
+}
+#else
+static inline void near_filter(const struct match *m, struct match_burst *b)
+{
+	unsigned n = 0;
 
 #pragma GCC unroll 4
-	for (unsigned i = 0; i < b->n4; i++)
-		near |= (uint64_t)bit_of(words, b->v4[i] >> 8) << i;
-	return near;
+	for (unsigned i = 0; i < b->n4; i++) {
+		b->left_addr[n] = b->v4[i];
+		b->left[n] = (uint8_t)i;
+		n += bit_of(m->near, b->v4[i] >> 8);
+	}
+	b->n_left = n;
 }
+#endif
 
 // Bits of the places that hold the key.
 static inline unsigned keys_equal(const struct host_line *l, uint32_t addr)
@@ -93,6 +158,7 @@ hit_offer(struct match_burst *b, unsigned at, uint8_t action, uint8_t rank, uint
 {
 	struct match_hit *hit = &b->hit[at];
 
+	b->sure &= ~((uint64_t)1 << at);
 	if (!(b->hits >> at & 1)) {
 		b->hits |= (uint64_t)1 << at;
 		*hit = (struct match_hit){.enforce = MATCH_NONE, .monitor = MATCH_NONE};
@@ -358,49 +424,44 @@ static void begin6(const struct match *m, struct match_burst *b)
 
 static void begin4(const struct match *m, struct match_burst *b)
 {
-	const uint64_t near = near_filter(m, b);
-	unsigned n = 0;
-
-	for (uint64_t left = near; left; left &= left - 1, n++) {
-		unsigned i = (unsigned)__builtin_ctzll(left);
-		uint64_t hash = host_hash(m, b->v4[i]);
+	near_filter(m, b);
+	for (unsigned i = 0; i < b->n_left; i++) {
+		uint32_t addr = b->left_addr[i];
+		uint64_t hash = host_hash(m, addr);
 		uint32_t line = reduce(hash, m->host_lines);
 
 		__builtin_prefetch(&m->hosts[line]);
 		if (b->next)
-			__builtin_prefetch(&b->next->near[b->v4[i] >> 13]);
-		b->host_passed[n] = meta_passed_bit(hash);
-		b->host[n] = (uint8_t)i;
-		b->host_line[n] = line;
+			__builtin_prefetch(&b->next->near[addr >> 13]);
+		b->left_passed[i] = meta_passed_bit(hash);
+		b->left_line[i] = line;
 	}
-	b->n_hosts = n;
-	if (!near || !atomic_load_explicit(&m->wides4, memory_order_acquire))
+	if (!b->n_left || !atomic_load_explicit(&m->wides4, memory_order_acquire))
 		return;
-	for (uint64_t left = near; left; left &= left - 1) {
-		unsigned i = (unsigned)__builtin_ctzll(left);
-		uint32_t addr = b->v4[i];
+	for (unsigned i = 0; i < b->n_left; i++) {
+		uint32_t addr = b->left_addr[i];
 		uint32_t tops = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
 
 		// The smaller table first: in a list of hosts it is nearly empty.
 		if (tops && bit_of(m->wide, addr >> 8))
-			wide_probe(m, b, i, tops);
+			wide_probe(m, b, b->left[i], tops);
 	}
 }
 
 static void begin(const struct match *m, struct match_burst *b)
 {
-	b->hits = 0;
+	b->hits = b->sure = 0;
 	b->looked = false;
-	b->n_hosts = b->n_probes = 0;
-	if (b->n4)
-		begin4(m, b);
+	b->n_probes = 0;
+	begin4(m, b);
 	if (b->n6)
 		begin6(m, b);
 }
 
-static inline void host_run(const struct match *m, struct match_burst *b, unsigned i)
+static void __attribute__((noinline))
+host_run_slowly(const struct match *m, struct match_burst *b, unsigned i)
 {
-	uint32_t addr = b->v4[b->host[i]], line = b->host_line[i];
+	uint32_t addr = b->left_addr[i], line = b->left_line[i];
 
 	for (unsigned n = 0; n < HOST_REACH && n < m->host_lines; n++) {
 		const struct host_line *l = &m->hosts[line];
@@ -418,17 +479,48 @@ static inline void host_run(const struct match *m, struct match_burst *b, unsign
 				continue;
 			hit_offer(
 				b,
-				about_at(b->about4[b->host[i]]),
+				about_at(b->about4[b->left[i]]),
 				action,
 				32,
 				line * HOST_STRIDE + place
 			);
 			return;
 		}
-		if (!(meta & b->host_passed[i]))
+		if (!(meta & b->left_passed[i]))
 			return;
 		line = line + 1 == m->host_lines ? 0 : line + 1;
 	}
+}
+
+// Most of them are told by one line, and by no branch that depends on what is in it.
+static inline void host_run(const struct match *m, struct match_burst *b, unsigned i)
+{
+	const struct host_line *l = &m->hosts[b->left_line[i]];
+	const uint32_t addr = b->left_addr[i], at = about_at(b->about4[b->left[i]]);
+	unsigned equal = keys_equal(l, addr),
+		 place = (unsigned)__builtin_ctz(equal | 1u << HOST_KEYS);
+	uint32_t rule = b->left_line[i] * HOST_STRIDE + place, action, strong, weak;
+	uint64_t meta;
+
+	// The key was there: now what stands with it, and not before.
+	__asm__ volatile("" ::: "memory");
+	meta = atomic_load_explicit(&l->meta, memory_order_acquire);
+	action = equal ? meta_action(meta, place) : 0;
+	if (unlikely((equal & (equal - 1)) || (!action && (equal || meta & b->left_passed[i])))) {
+		host_run_slowly(m, b, i);
+		return;
+	}
+	strong = action >> 1;
+	weak = action & 1;
+	b->hit[at] = (struct match_hit){
+		.actions = (uint8_t)action,
+		.enforce = rule | (strong - 1), // or MATCH_NONE
+		.monitor = rule | (weak - 1),
+	};
+	b->rank[at][0] = (uint8_t)(weak * 32);
+	b->rank[at][1] = (uint8_t)(strong * 32);
+	b->hits |= (uint64_t)(action != 0) << at;
+	b->sure |= (uint64_t)(strong & !(b->next && bit_of(b->next->near, addr >> 8))) << at;
 }
 
 static bool host_has_port(const struct match *m, const struct match_key *host)
@@ -479,8 +571,14 @@ static void ports_unknown(const struct match *m, struct match_burst *b)
 
 static void end(const struct match *m, struct match_burst *b)
 {
-	for (unsigned i = 0; i < b->n_hosts; i++)
-		host_run(m, b, i);
+	const bool early = b->hits; // more than probes: some were settled before their time
+
+	for (unsigned i = 0; i < b->n_left; i++) {
+		if (unlikely(early))
+			host_run_slowly(m, b, i);
+		else
+			host_run(m, b, i);
+	}
 	if (b->n_probes)
 		probes_run(m, b);
 	ports_unknown(m, b);

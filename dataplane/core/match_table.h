@@ -39,7 +39,7 @@
 #define HOST_KEYS MATCH_LINE_RULES
 #define HOST_STRIDE 16
 #define HOST_REACH 16
-#define HOST_LOAD_10 96 // tenths of a host a line at half of the capacity
+#define HOST_LOAD_10 103 // tenths of a host a line at half of the capacity
 #define RULE_SLOTS 7
 #define RULE_LOAD 6 // rules a line when full
 

@@ -244,7 +244,7 @@ static inline void burst_push(const struct lookup *l, struct match_burst *burst,
 	if (l->family == 4) {
 		for (uint32_t k = 0; k < LOOKUP_BURST; k++)
 			match_place4(burst, k, k, l->queries4[i + k], PROTO_TCP << 16 | 443);
-		burst->n4 = LOOKUP_BURST;
+		burst->n4 = burst->pushed = LOOKUP_BURST;
 		return;
 	}
 	for (unsigned k = 0; k < LOOKUP_BURST; k++)

@@ -62,7 +62,7 @@ void peer_hash_match_begin(const struct match *m, struct match_burst *b)
 	void *data[MATCH_BURST];
 
 	(void)m;
-	b->hits = 0;
+	b->hits = b->sure = 0;
 	if (!b->n4)
 		return;
 	for (uint32_t i = 0; i < b->n4; i++)
@@ -71,7 +71,7 @@ void peer_hash_match_begin(const struct match *m, struct match_burst *b)
 	for (uint64_t left = b->hits; left; left &= left - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(left);
 
-		b->host_line[i] = (uint32_t)(uintptr_t)data[i];
+		b->left_line[i] = (uint32_t)(uintptr_t)data[i];
 	}
 }
 
@@ -82,7 +82,7 @@ void peer_hash_match_end(const struct match *m, struct match_burst *b)
 	b->hits = 0;
 	for (; found; found &= found - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(found); // only IPv4: its position too
-		uint32_t rule = b->host_line[i];
+		uint32_t rule = b->left_line[i];
 
 		b->hits |= (uint64_t)1 << i;
 		b->hit[i] = (struct match_hit){
@@ -90,5 +90,6 @@ void peer_hash_match_end(const struct match *m, struct match_burst *b)
 			.enforce = rule,
 			.monitor = MATCH_NONE,
 		};
+		b->sure |= (uint64_t)1 << i;
 	}
 }

@@ -232,6 +232,18 @@ static void reported_check(
 		die("another rule should have been reported");
 }
 
+// The rule reported is a host's of IPv4, and strong.
+static void sure_check(const struct model *m, unsigned at)
+{
+	struct match_key k;
+
+	if (!(m->burst.hits >> at & 1) || m->burst.hit[at].enforce == MATCH_NONE)
+		die("sure of what is no hit");
+	match_rule_key(m->match, m->burst.hit[at].enforce, &k);
+	if (k.family != 4 || k.prefix_len != 32 || k.proto)
+		die("sure of another rule than a host's");
+}
+
 static void one_check(struct model *m, unsigned at)
 {
 	const struct match_key *asked = &m->asked[at];
@@ -270,6 +282,8 @@ static void one_check(struct model *m, unsigned at)
 		die("a rule that was there all the time was missed");
 	if ((hit.port_rule && !port_may) || (port_must && !hit.port_rule))
 		die("port_rule");
+	if (m->burst.sure >> at & 1)
+		sure_check(m, at);
 	reported_check(m, asked, hit.monitor, ranks[0]);
 	reported_check(m, asked, hit.enforce, ranks[1]);
 	m->hits += hit.actions != 0;

@@ -324,6 +324,84 @@ static void four_compare(const struct frame f[static PACKET_COMMONS], bool *ret_
 	}
 }
 
+#ifdef PACKET_COMMONS_WIDE
+__attribute__((target("avx512f,avx512bw,avx512vl"))) static void
+wide_compare(const struct frame f[static PACKET_COMMONS_WIDE], bool source, unsigned *ret_taken)
+{
+	const uint8_t *data[PACKET_COMMONS_WIDE];
+	uint32_t lens[PACKET_COMMONS_WIDE], addrs[PACKET_COMMONS_WIDE];
+	uint32_t transports[PACKET_COMMONS_WIDE];
+	__m512i addr, transport;
+	unsigned expected = 0;
+
+	for (unsigned k = 0; k < PACKET_COMMONS_WIDE; k++) {
+		data[k] = f[k].octets;
+		lens[k] = (uint32_t)f[k].len;
+		expected |= (unsigned)packet_common(data[k], lens[k], 600) << k;
+	}
+	*ret_taken = packet_commons_wide(
+		data, _mm512_loadu_si512(lens), 600, source, &addr, &transport
+	);
+	assert_int_equal(*ret_taken, expected);
+	_mm512_storeu_si512(addrs, addr);
+	_mm512_storeu_si512(transports, transport);
+	for (unsigned k = 0; k < PACKET_COMMONS_WIDE; k++) {
+		if (!(expected >> k & 1))
+			continue;
+		assert_int_equal(addrs[k], packet_common_addr(data[k], source));
+		assert_int_equal(transports[k], packet_common_transport(data[k], source));
+	}
+}
+
+// Of sixteen at once each is taken where it alone is, whatever an octet of the headers or a length
+// becomes.
+static void test_sixteen_at_once(void **state)
+{
+	static const char *const texts[] = {
+		"eth / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S / data 30",
+		"eth / ip 10.1.2.3>198.51.100.9 / udp 40000>443 / data 30",
+		"eth / ip 192.0.2.200>203.0.113.8 / tcp 1>65535 / data 500",
+		"eth / ip 10.0.0.1>203.0.113.7 / udp 53>53 / data 300",
+		"eth / vlan 5 / ip 10.0.0.1>203.0.113.7 / tcp 40000>443 S",
+		"eth / ip6 2001:db8::1>2001:db8::7 / tcp 40000>443 S",
+	};
+	static struct frame whole[6], f[PACKET_COMMONS_WIDE];
+	unsigned taken, all = 0, some = 0;
+	char error[128];
+
+	(void)state;
+	if (!packet_commons_wide_usable())
+		skip();
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(frame_parse(texts[i], &whole[i], error), 0);
+	for (int round = 0; round < 60000; round++) {
+		for (int k = 0; k < PACKET_COMMONS_WIDE; k++) {
+			f[k] = whole[draw(round % 4 ? 4 : 6)];
+			if (draw(16))
+				continue;
+			f[k].octets[12 + draw(42)] = (uint8_t)draw(256);
+			if (draw(4) == 0)
+				f[k].len = draw(700);
+			if (draw(4) == 0) // a port that may be odd
+				memcpy(f[k].octets + 34 + 2 * draw(2), (uint8_t[]){0x0d, 0xd8}, 2);
+		}
+		wide_compare(f, round % 2, &taken);
+		all += taken == 0xffff;
+		some += taken != 0xffff;
+	}
+	assert_true(all > 5000 && some > 5000);
+	// Each port of brief_udp.
+	for (unsigned port = 0; port < 65536; port += PACKET_COMMONS_WIDE) {
+		for (unsigned k = 0; k < PACKET_COMMONS_WIDE; k++) {
+			f[k] = whole[1];
+			f[k].octets[36] = (uint8_t)((port + k) >> 8);
+			f[k].octets[37] = (uint8_t)(port + k);
+		}
+		wide_compare(f, false, &taken);
+	}
+}
+#endif
+
 // Four at once are taken where each of them is, whatever an octet of their headers or their length
 // becomes.
 static void test_four_at_once(void **state)
@@ -398,7 +476,8 @@ static void test_asked_briefly(void **state)
 			match_clear(entries, &brief);
 			match_clear(entries, &full);
 			assert_true(decide_briefly(&policy, d));
-			decide_ask_brief(&b, d, &brief);
+			match_reserve(&brief, 1);
+			decide_ask_brief(&b, d, &brief, 0);
 			assert_true(decide_ask(&policy, &p, d, &full, &asked));
 			assert_memory_equal(&asked, &one, sizeof(one));
 			assert_int_equal(brief.n4, full.n4);
@@ -439,6 +518,9 @@ int main(void)
 		cmocka_unit_test_setup(test_commonest, setup),
 #ifdef PACKET_COMMONS
 		cmocka_unit_test_setup(test_four_at_once, setup),
+#ifdef PACKET_COMMONS_WIDE
+		cmocka_unit_test_setup(test_sixteen_at_once, setup),
+#endif
 #endif
 		cmocka_unit_test_setup(test_asked_briefly, setup),
 	};

@@ -56,6 +56,47 @@ static void aggregates(void **state)
 	events_free(e);
 }
 
+// What is told in short is the record that it would be in full.
+static void hosts_in_short(void **state)
+{
+	struct events *e;
+	struct denial d
+		= {.rule = 9,
+		   .reason = 3,
+		   .verdict = 1,
+		   .family = 4,
+		   .proto = 17,
+		   .port = 53,
+		   .src = {10, 0, 0, 1},
+		   .dst = {203, 0, 113, 7},
+		   .packets = 1,
+		   .bytes = 60};
+
+	(void)state;
+	for (int inward = 0; inward < 2; inward++) {
+		struct denial_host host
+			= {.rule = 9, .bytes = 100, .port = 53, .proto = 17, .inward = inward};
+		struct denial_host both[2];
+		struct sum s = {0};
+
+		memcpy(&host.src, d.src, 4);
+		memcpy(&host.dst, d.dst, 4);
+		both[0] = both[1] = host;
+		both[1].port = 54;
+		d.inward = inward;
+		d.entry = (struct match_key){.family = 4, .prefix_len = 32};
+		memcpy(d.entry.addr, inward ? d.src : d.dst, 4);
+		assert_int_equal(events_create(1, &e), 0);
+		events_denied(e, 0, &d);
+		events_denied_hosts(e, 0, 3, 1, both, 2);
+		settle(e, &s);
+		assert_int_equal(s.packets, 3);
+		assert_int_equal(s.bytes, 260);
+		assert_int_equal(s.records, 2);
+		events_free(e);
+	}
+}
+
 static void different_ports_stay_apart(void **state)
 {
 	struct events *e;
@@ -138,6 +179,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(aggregates),
+		cmocka_unit_test(hosts_in_short),
 		cmocka_unit_test(different_ports_stay_apart),
 		cmocka_unit_test(full_ring_counts_what_it_loses),
 		cmocka_unit_test(two_threads),

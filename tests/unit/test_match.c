@@ -361,6 +361,46 @@ static void test_variants(void **state)
 	match_unmap(f.m);
 }
 
+// Sure of a host that is denied and nothing else; in each variant.
+static void test_sure(void **state)
+{
+	static const char *const variants[] = {"portable", "avx2", "avx512"};
+	struct match_key wide = host(0x030000);
+	struct fixture f, exceptions;
+	struct match_burst b;
+
+	(void)state;
+	make(&f, 1000);
+	make(&exceptions, 1000);
+	wide.prefix_len = 24;
+	add(f.m, wide, MATCH_ENFORCE);
+	add(f.m, host(0x030001), MATCH_ENFORCE); // 0: the /24 too
+	add(f.m, host(0x040001), MATCH_ENFORCE); // 1
+	add(f.m, host(0x050001), MATCH_MONITOR); // 2
+	add(f.m, host(0x060001), MATCH_ENFORCE | MATCH_MONITOR); // 3
+	add(f.m, host(0x070001), MATCH_ENFORCE); // 4: a port of it too
+	add(f.m, port_key(0x070001, PROTO_TCP, 443), MATCH_ENFORCE);
+	add(f.m, host(0x080001), MATCH_ENFORCE); // 5: near an exception
+	add(exceptions.m, host(0x080002), MATCH_PROTECT);
+	for (unsigned v = 0; v < 3; v++) {
+		if (match_variant_set(f.m, variants[v]) < 0)
+			continue;
+		for (int follow = 0; follow < 2; follow++) {
+			match_clear(f.m, &b);
+			if (follow)
+				match_follow(&b, exceptions.m);
+			for (unsigned i = 3; i <= 9; i++)
+				match_push(&b, 4, host(i << 16 | 1).addr, PROTO_TCP, 443);
+			match_begin(f.m, &b);
+			match_end(f.m, &b);
+			assert_int_equal(b.hits, 0x3f);
+			assert_int_equal(b.sure, follow ? 0x0a : 0x2a);
+		}
+	}
+	match_unmap(f.m);
+	match_unmap(exceptions.m);
+}
+
 static void test_keys_that_cannot_be(void **state)
 {
 	struct match_key bad[] = {
@@ -541,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_filters_come_and_go),
 		cmocka_unit_test(test_the_ends_of_the_address_space),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_sure),
 		cmocka_unit_test(test_the_walk_meets_every_rule_once),
 		cmocka_unit_test(test_keys_that_cannot_be),
 		cmocka_unit_test(test_padding_is_no_part_of_the_key),
