@@ -13,7 +13,7 @@
 
 #define DRAIN_RECORDS 200 // in a turn of the loop
 #define CAUSES_MAX 1000 // of a case
-#define REFUSALS_MAX 100 // clicks that wait to be told; those beyond are counted
+#define REFUSALS_MAX 20 // clicks that wait to be told; those beyond are counted
 
 static const char OPERATOR[] = "operator";
 
@@ -176,9 +176,24 @@ claim_moved(struct drain *d, struct wb_hive *h, json_t *old, const char *key, co
 	json_object_del(old, "attempts");
 }
 
+// What a person did says who; where the cause names one already, a responder's token adds nothing.
+static json_t *cause_text(const json_t *cause, const char *actor)
+{
+	const char *text = json_string_value(cause);
+	bool person = strncmp(actor, "uid ", 4) == 0
+		|| (strncmp(actor, "token ", 6) == 0 && !strstr(actor, " for "));
+
+	return person ? json_sprintf("%s (%s)", text, actor) : json_string(text);
+}
+
 // Of a case that is told as one, no part is told.
-static void
-cause_keep(struct drain *d, const struct about *about, const char *member, const json_t *detail)
+static void cause_keep(
+	struct drain *d,
+	const struct about *about,
+	const char *member,
+	const char *actor,
+	const json_t *detail
+)
 {
 	const json_t *cause = json_object_get(detail, "cause");
 	json_t *state, *causes;
@@ -196,7 +211,7 @@ cause_keep(struct drain *d, const struct about *about, const char *member, const
 		return;
 	causes = wb_member(wb_member(state, "causes"), member);
 	if (json_object_size(causes) < CAUSES_MAX)
-		json_object_set(causes, about->key, (json_t *)(uintptr_t)cause);
+		json_object_set_new(causes, about->key, cause_text(cause, actor));
 }
 
 static void claim_record(struct drain *d, const struct audit_record *record)
@@ -222,7 +237,7 @@ static void claim_record(struct drain *d, const struct audit_record *record)
 	if (!ends && !moves && !holds)
 		return;
 	detail = json_loads(record->detail, 0, NULL);
-	cause_keep(d, &about, member, detail);
+	cause_keep(d, &about, member, record->actor, detail);
 	state = moves ? wb_batch_state(d->batch, about.hive, about.ref) : NULL;
 	if (state)
 		claim_moved(d, about.hive, state, about.key, wb_text(detail, "to"));
@@ -238,7 +253,7 @@ static void immunity_record(struct drain *d, const struct audit_record *record)
 	    || !case_touch(d, about.hive, about.ref, record->when_ms))
 		return;
 	detail = json_loads(record->detail, 0, NULL);
-	cause_keep(d, &about, "immune", detail);
+	cause_keep(d, &about, "immune", record->actor, detail);
 	json_decref(detail);
 }
 

@@ -146,7 +146,7 @@ class Hand(test_writeback.Case):
         self.assertIn("case_claims_per_minute", text)
         held = self.lab.stanch_json("held")["held"]
         self.assertEqual(self.lab.stanch("held", "reject", str(held[0]["id"]), "--reason", "no harm").returncode, 0)
-        self.assertIn("no harm", self.until_told(case, "held no longer, and not denied", n=2)[1])
+        self.assertIn("no harm (uid 0 ", self.until_told(case, "held no longer, and not denied", n=2)[1])
         self.quiet(case, 2)
 
     @both
