@@ -4,6 +4,7 @@
 #include "control/sources/redis_conn.h"
 
 #include "control/backoff.h"
+#include "control/sources/redis_guard.h"
 #include "control/sources/redis_sentinel.h"
 #include "control/sources/redis_tls.h"
 
@@ -47,6 +48,7 @@ struct redis_conn {
 	enum conn_state state;
 	redisAsyncContext *redis;
 	struct redis_relay *relay; // where TLS is between
+	struct redis_guard guard; // of `redis`
 	struct evdns_getaddrinfo_request *resolving;
 	struct event *retry, *watch;
 	unsigned troubles, greetings, tries;
@@ -281,7 +283,9 @@ static void disconnected(const redisAsyncContext *redis, int status)
 	if (!c)
 		return;
 	c->redis = NULL;
-	if (c->why[0] && c->state == CONN_GREETING)
+	if (c->guard.refused)
+		snprintf(why, sizeof(why), "it sent what no Redis sends");
+	else if (c->why[0] && c->state == CONN_GREETING)
 		snprintf(why, sizeof(why), "%s", c->why);
 	else
 		snprintf(
@@ -311,6 +315,7 @@ static void attach(struct redis_conn *c, redisAsyncContext *redis)
 	}
 	redis->data = c;
 	c->redis = redis;
+	redis_guard_set(&c->guard, redis);
 	// On a Unix socket it fails, and hiredis takes that for an error of the connection.
 	if (c->address[0] != '/' && !c->relay)
 		redisEnableKeepAlive(&redis->c);
@@ -500,6 +505,8 @@ static void watched(evutil_socket_t fd, short what, void *ctx)
 		);
 	else if (c->state == CONN_READY && !c->conf.subscribes && c->under_way > 0 && age > c->conf.timeout_ms)
 		redis_conn_drop(c, "it does not answer");
+	else if (c->redis && redis_guard_full(&c->guard))
+		redis_conn_drop(c, "an answer without end");
 }
 
 int redis_conn_create(

@@ -519,5 +519,118 @@ class Names(Reached, unittest.TestCase):
         self.reaches(2, seconds=40)
 
 
+def resp(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+class Hostile(threading.Thread):
+    """Speaks Redis up to one answer of each connection, the next of `odd`: (words of the command, answer)."""
+
+    good = {b"AUTH": b"+OK\r\n", b"SELECT": b"+OK\r\n", b"INFO": b"$4\r\na:b\n\r\n", b"HMGET": b"*2\r\n$-1\r\n$-1\r\n",
+            b"SCARD": b":1\r\n", b"HLEN": b":1\r\n", b"ZCARD": b":1\r\n", b"STRLEN": b":9\r\n",
+            b"XINFO": b"*0\r\n", b"SUBSCRIBE": resp(b"subscribe", b"x", b"1")}
+
+    def __init__(self, odd):
+        super().__init__(daemon=True)
+        self.odd = odd
+        self.lock, self.used = threading.Lock(), 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                one = self.socket.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(one,), daemon=True).start()
+
+    def take(self, kind):
+        """The first left whose connection is of that kind."""
+        with self.lock:
+            for n, (key, command, answer) in enumerate(self.odd):
+                if (command == b"SUBSCRIBE") == kind:
+                    self.used += 1
+                    return self.odd.pop(n)
+        return (b"+set\r\n", None, b"")
+
+    def serve(self, one):
+        plan = None
+        stream = one.makefile("rb")
+        try:
+            while line := stream.readline():
+                words = [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(line[1:]))]
+                name = words[0]
+                if plan is None and name not in (b"AUTH", b"SELECT"):
+                    plan = self.take(name == b"SUBSCRIBE")
+                if plan and name == plan[1]:
+                    one.sendall(plan[2])
+                    one.settimeout(0.05)  # what it makes of it
+                    if one.recv(1) == b"":
+                        return
+                    one.settimeout(None)
+                    return
+                one.sendall(plan[0] if plan and name == b"TYPE" else self.good.get(name, b"+OK\r\n"))
+        except (OSError, ValueError):
+            pass
+        finally:
+            stream.close()
+            one.close()
+
+
+class Nonsense(Reached, unittest.TestCase):
+    """A server that is no Redis, or a bad one: the connection ends, control lives on."""
+
+    patience = 500
+
+    def server(self):
+        return {"address": f"127.0.0.1:{self.hostile.port}", "timeout_ms": self.patience, "connect_timeout_ms": 500}
+
+    def odd(self):
+        answers = [b"+x\r\n", b":7\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"*1\r\n*1\r\n:1\r\n", b"*2\r\n:1\r\n:1\r\n",
+                   b"*2\r\n$-1\r\n*-1\r\n", b"*2\r\n$1\r\n0\r\n*3\r\n:1\r\n$-1\r\n*0\r\n", b"*2147483647\r\n", b"\0\xff", b"+x\r\n" * 9]
+        ways = {b"set": (b"SCARD", b"SSCAN"), b"hash": (b"HSCAN",), b"zset": (b"ZSCAN",), b"string": (b"STRLEN", b"GETRANGE"),
+                b"none": (b"HMGET",), b"stream": ()}
+        for kind, commands in ways.items():
+            for command in (*commands, b"TYPE"):
+                yield from ((b"+" + kind + b"\r\n", command, answer) for answer in answers)
+        yield from ((b"+set\r\n", b"INFO", answer) for answer in answers)
+        for answer in (*answers, b"*3\r\n:1\r\n:2\r\n:3\r\n", b"*3\r\n$7\r\nmessage\r\n:2\r\n:3\r\n", resp(b"message", b"x"),
+                       resp(b"unsubscribe", b"blocklist:bad:changes", b"x"), resp(b"punsubscribe", b"x", b"x"), resp(b"message", b"y", b"z"),
+                       b"*3\r\n$7\r\nmessage\r\n$21\r\nblocklist:bad:changes\r\n*1\r\n:1\r\n", b"*3\r\n*0\r\n*0\r\n*0\r\n"):
+            yield (b"+set\r\n", b"SUBSCRIBE", answer)
+
+    def lists_section(self, lists):
+        text = super().lists_section(lists)
+        body = text.split("\n", 1)[1]
+        for n in range(1, 6):
+            text += body.replace("name: feeds", f"name: feeds{n}").replace("name: bad", f"name: bad{n}")
+        return text
+
+    def start(self, odd):
+        self.hostile = Hostile(odd)
+        self.addCleanup(self.hostile.socket.close)
+        self.lab = lab.Lab.bare()
+        self.addCleanup(self.lab.close)
+        self.lab.configure(self.lab.control_section(extra=self.lists_section({"bad": "key: 'blocklist:bad', refresh_s: 1"})))
+        self.control = self.lab.start_control()
+
+    def test_an_answer_without_end(self):
+        self.patience = 30000
+        self.start([(b"+set\r\n", b"SCARD", b"$2000000000\r\n" + bytes(100 << 20))])
+        lab.wait_for(lambda: "an answer without end" in self.lab.log("control") or self.control.poll() is not None, "it is cut off", 30)
+        self.assertIsNone(self.control.poll(), self.lab.log("control")[-3000:])
+
+    def test_every_answer(self):
+        odd = list(self.odd())
+        many = len(odd)
+        self.start(odd)
+        lab.wait_for(lambda: self.hostile.used == many or self.control.poll() is not None, "each answer was given", 120)
+        self.assertIsNone(self.control.poll(), self.lab.log("control")[-3000:])
+        self.assertIn("it sent what no Redis sends", self.lab.log("control"))
+        self.assertEqual(len(self.lists()), 6)
+
+
 if __name__ == "__main__":
     unittest.main()
