@@ -28,6 +28,8 @@ static int applying_begin(struct applying *a, struct lists *ls, const struct lis
 		r = payload_begin(&a->reader, job->data, job->len);
 	if (r < 0)
 		return r;
+	if (a->reader.head.flags & PAYLOAD_END)
+		return 0;
 	a->list = worker_list_add(ls, job->list, job->conf.name);
 	a->attrs = calloc(a->reader.n_attrs + 1, sizeof(*a->attrs));
 	return a->list && a->attrs ? 0 : -ENOMEM;
@@ -235,6 +237,8 @@ void import_begin(struct lists *ls)
 	import_abort(ls);
 	ls->importing = true;
 	ls->import_round++;
+	ls->import_next = 0;
+	ls->import_whole = false;
 }
 
 void import_abort(struct lists *ls)
@@ -303,8 +307,13 @@ static int chunk_take(struct applying *a)
 	struct list_cursor old;
 	int r;
 
-	if (!ls->importing)
+	if (!ls->importing || ls->import_whole || head->index != ls->import_next)
 		return -EILSEQ;
+	ls->import_next++;
+	if (head->flags & PAYLOAD_END) {
+		ls->import_whole = true;
+		return 0;
+	}
 	if (l->import_round != ls->import_round) {
 		l->import_round = ls->import_round;
 		l->import_last.len = 0;
@@ -327,10 +336,10 @@ void import_take(struct lists *ls, const struct list_job *job)
 	int r = ls->round_failed == job->round + 1 ? -ECANCELED : applying_begin(&a, ls, job);
 
 	batch_clear(ls->batch);
-	if (r == 0) {
+	if (r == 0)
 		r = chunk_take(&a);
+	if (a.list)
 		worker_publish(ls, a.list, 0, 0);
-	}
 	applying_end(&a);
 	if (r < 0 && r != -ECANCELED)
 		ls->round_failed = job->round + 1;
@@ -360,7 +369,7 @@ static int doom_all(struct lists *ls, struct worker_list *l)
 
 static int doomed_prepare(struct lists *ls)
 {
-	if (!ls->importing)
+	if (!ls->importing || !ls->import_whole)
 		return -EILSEQ;
 	for (size_t i = 0; i < ls->n_own; i++) {
 		struct worker_list *l = ls->own[i];

@@ -16,7 +16,9 @@ struct lists_export {
 	sqlite3_stmt *next_list, *attr;
 	uint32_t list; // the one being walked, or the last one that was
 	bool walking;
+	bool ended; // all was said
 	int more; // there is a member under the cursor
+	uint64_t index; // of the next chunk
 	struct list_cursor cursor;
 	struct payload_head head;
 	struct payload_writer payload;
@@ -127,10 +129,17 @@ int lists_fleet_export_next(struct lists_export *x, const void **ret_octets, siz
 
 	if (x->lists->behind)
 		return -EAGAIN;
-	if (!x->walking)
+	if (!x->walking && !x->ended)
 		r = list_begin(x);
-	if (r <= 0)
-		return r;
+	if (r < 0 || x->ended)
+		return r < 0 ? r : 0;
+	if (r == 0) {
+		// That no list is missing is said too.
+		x->ended = true;
+		x->more = 0;
+		x->head = (struct payload_head){.flags = PAYLOAD_CHUNK | PAYLOAD_END};
+	}
+	x->head.index = x->index++;
 	payload_clear(&x->payload, &x->head, UINT32_MAX);
 	while (x->more == 1 && member_add(x, cursor_member(&x->cursor))) {
 		x->head.after = cursor_member(&x->cursor)->key;
@@ -139,7 +148,7 @@ int lists_fleet_export_next(struct lists_export *x, const void **ret_octets, siz
 	if (x->more < 0)
 		return x->more;
 	x->head.flags &= (uint8_t)~PAYLOAD_PEAKS;
-	if (x->more == 0) {
+	if (x->more == 0 && x->walking) {
 		x->payload.head.flags |= PAYLOAD_LAST;
 		x->walking = false;
 	}

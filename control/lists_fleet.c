@@ -52,16 +52,18 @@ static int payload_post(
 )
 {
 	struct payload_head head;
-	struct loop_list *l;
+	struct loop_list *l = NULL;
 	struct list_job *job;
 
 	if (payload_head_read(octets, len, &head) < 0
-	    || !(head.flags & PAYLOAD_CHUNK) == (type == LIST_JOB_IMPORT))
+	    || !(head.flags & PAYLOAD_CHUNK) == (type == LIST_JOB_IMPORT)
+	    || (head.flags & (PAYLOAD_CHUNK | PAYLOAD_END)) == PAYLOAD_END)
 		return -EBADMSG;
-	l = loop_list_get(ls, head.name);
-	if (!l)
+	if (!(head.flags & PAYLOAD_END))
+		l = loop_list_get(ls, head.name);
+	if (!l && !(head.flags & PAYLOAD_END))
 		return -EMFILE;
-	job = lists_job_create(type, l->status.id, len);
+	job = lists_job_create(type, l ? l->status.id : 0, len);
 	snprintf(job->conf.name, sizeof(job->conf.name), "%s", head.name);
 	memcpy(job->data, octets, len);
 	job->len = len;

@@ -59,7 +59,7 @@ void lists_fleet_export_close(struct lists_export *);
 void lists_fleet_import_begin(struct lists *);
 // In the order in which they were written. Errors as of lists_fleet_apply; -EILSEQ: out of order.
 void lists_fleet_import(struct lists *, const void *octets, size_t len, ledger_done, void *ctx);
-// How many members the sweep will remove. -EILSEQ: a list's last chunk is missing.
+// How many members the sweep will remove. -EILSEQ: chunks are missing.
 typedef void (*lists_fleet_counted)(void *ctx, int error, uint64_t removals);
 void lists_fleet_sweep_count(struct lists *, lists_fleet_counted, void *ctx);
 // What neither a chunk nor a record named goes; the import ends. -EILSEQ as above: nothing went.

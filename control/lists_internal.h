@@ -261,8 +261,8 @@ struct lists {
 	size_t attrs_room;
 	struct payload_writer *payload;
 	uint64_t round_failed; // applies of this round are not done
-	uint64_t import_round;
-	bool importing;
+	uint64_t import_round, import_next; // the next chunk's index
+	bool importing, import_whole; // whole: the last chunk was there
 	uint32_t attr_next;
 	bool attrs_new; // some are not in the file
 };

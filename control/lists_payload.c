@@ -14,7 +14,7 @@
 #define HEAD_MAX 700 // format, flags, name, synced, peaks, after, number of attributes
 #define CHANGE_MAX (LEDGER_KEY_MAX + 2 + 2 + 1 + 2 + 10)
 #define CHANGE_FLAGS (LIST_ACTIONS | LIST_HAS_UNTIL | PAYLOAD_PUT)
-#define HEAD_FLAGS (PAYLOAD_CHUNK | PAYLOAD_LAST | PAYLOAD_PEAKS | PAYLOAD_RETIRED)
+#define HEAD_FLAGS (PAYLOAD_CHUNK | PAYLOAD_LAST | PAYLOAD_PEAKS | PAYLOAD_RETIRED | PAYLOAD_END)
 
 static bool peak_told(const struct payload_head *head, int i)
 {
@@ -134,8 +134,10 @@ const void *payload_end(struct payload_writer *w, size_t *ret_len)
 	for (int i = 0; i < PAYLOAD_PEAK_HOURS; i++)
 		if (peak_told(head, i))
 			at += varint_write(at, head->peaks[i]);
-	if (head->flags & PAYLOAD_CHUNK)
+	if (head->flags & PAYLOAD_CHUNK) {
+		at += varint_write(at, head->index);
 		at += text_write(at, (const char *)head->after.octets, head->after.len);
+	}
 	at += varint_write(at, w->n_attrs);
 	memcpy(at, w->attrs, w->attrs_len);
 	at += w->attrs_len;
@@ -232,7 +234,8 @@ static bool after_read(struct payload_reader *r)
 	const void *key;
 	uint64_t len;
 
-	if (!number(r, LEDGER_KEY_MAX, &len) || !octets(r, len, &key))
+	if (!number(r, UINT64_MAX, &r->head.index) || !number(r, LEDGER_KEY_MAX, &len)
+	    || !octets(r, len, &key))
 		return false;
 	r->head.after.len = (uint16_t)len;
 	memcpy(r->head.after.octets, key, len);
@@ -246,7 +249,8 @@ static bool head_read(struct payload_reader *r)
 	uint64_t synced;
 
 	if (!octet(r, &format) || format != PAYLOAD_FORMAT || !octet(r, &r->head.flags)
-	    || (r->head.flags & ~HEAD_FLAGS) || !octet(r, &name_len) || name_len == 0
+	    || (r->head.flags & ~HEAD_FLAGS) || !octet(r, &name_len)
+	    || (name_len == 0) != ((r->head.flags & PAYLOAD_END) != 0)
 	    || name_len > PAYLOAD_NAME_MAX || !octets(r, name_len, &name)
 	    || memchr(name, '\0', name_len) || !number(r, INT64_MAX, &synced))
 		return false;

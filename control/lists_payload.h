@@ -7,10 +7,11 @@
 //
 //   format   u8       1
 //   flags    u8       PAYLOAD_…
-//   name     u8 length, octets
+//   name     u8 length, octets; none where PAYLOAD_END
 //   synced   varint   seconds since the epoch, of the last whole reading; 0: none yet
 //   hour     varint   since the epoch; 0: no peak follows
 //   peaks    varint   most members in that hour; where PAYLOAD_PEAKS 24 varints (worker_list.peaks)
+//   index    where PAYLOAD_CHUNK: varint, of all chunks of the checkpoint: none is missing
 //   after    where PAYLOAD_CHUNK: varint length, key: the chunk says all that the list has behind
 //            this key, up to its own last key, or to the end where PAYLOAD_LAST
 //   attrs    varint n, then n times: action u8, reason and reference (varint length, octets)
@@ -41,8 +42,9 @@ enum {
 	PAYLOAD_LAST = 2,
 	PAYLOAD_PEAKS = 4,
 	PAYLOAD_RETIRED = 8, // the list is no more
+	PAYLOAD_END = 16, // the last chunk, of no list: there are no others
 };
-#define PAYLOAD_PUT 8u // of a change
+#define PAYLOAD_PUT 8u // of a change's flags
 
 struct payload_head {
 	uint8_t flags;
@@ -50,6 +52,7 @@ struct payload_head {
 	int64_t synced;
 	int64_t peak_hour;
 	uint64_t peaks[PAYLOAD_PEAK_HOURS];
+	uint64_t index;
 	struct ledger_key after; // length 0: from the start
 };
 

@@ -25,7 +25,7 @@ static void head_same(const struct payload_head *a, const struct payload_head *b
 {
 	must(a->flags == b->flags && strcmp(a->name, b->name) == 0 && a->synced == b->synced);
 	must(a->peak_hour == b->peak_hour && memcmp(a->peaks, b->peaks, sizeof(a->peaks)) == 0);
-	must(key_compare(&a->after, &b->after) == 0);
+	must(a->index == b->index && key_compare(&a->after, &b->after) == 0);
 }
 
 static void again(const uint8_t *data, size_t size, const void *octets, size_t len)

@@ -135,6 +135,46 @@ static void test_checkpoint(void **state)
 	chunks_free(&c);
 }
 
+// A checkpoint of which all of one list is missing, and one without any chunk.
+static void test_checkpoint_list(void **state)
+{
+	struct world *w = *state;
+	struct gateway *g = &w->leader, *f = &w->follower;
+	static struct chunks c;
+	struct lists_export *x;
+
+	assert_int_equal(lists_fleet_export_open(lists_of(g), &x), 0);
+	while (chunk_write(x, &c))
+		;
+	lists_fleet_export_close(x);
+	assert_int_equal(c.n, 1); // that there is no list
+	READ(g, list_open(g, "a", false), "203.0.113.1");
+	READ(g, list_open(g, "b", false), "203.0.113.2");
+	follow(f);
+	lists_fleet_import_begin(lists_of(f));
+	assert_int_equal(swept(f), -EILSEQ);
+	equal_check(w);
+	// An end that is not this checkpoint's.
+	assert_int_equal(lists_fleet_export_open(lists_of(g), &x), 0);
+	assert_true(chunk_write(x, &c));
+	lists_fleet_export_close(x);
+	lists_fleet_import_begin(lists_of(f));
+	for (int i = 1; i >= 0; i--) {
+		f->waiting++;
+		lists_fleet_import(lists_of(f), c.at[i].octets, c.at[i].len, applied_done, f);
+	}
+	assert_int_equal(idle_wait(f), -EILSEQ);
+	assert_int_equal(swept(f), -EILSEQ);
+	equal_check(w);
+	// There is none indeed.
+	lists_fleet_import_begin(lists_of(f));
+	c.n = 1;
+	assert_int_equal(import_chunks(f, &c), 0);
+	assert_int_equal(swept(f), 0);
+	assert_false(entry_is(&f->f, "203.0.113.1", &(struct entry){0}));
+	chunks_free(&c);
+}
+
 static void test_checkpoint_cut(void **state)
 {
 	struct world *w = *state;
@@ -158,7 +198,7 @@ static void test_checkpoint_cut(void **state)
 	assert_int_equal(sweep_counted(f), -EILSEQ);
 	assert_int_equal(swept(f), -EILSEQ);
 	stays_check(f, 0, 30000);
-	// One of them missing in the middle.
+	// One of them missing in the middle; a whole list missing would be the same.
 	lists_fleet_import_begin(lists_of(f));
 	f->waiting++;
 	lists_fleet_import(lists_of(f), last.octets, last.len, applied_done, f);
@@ -243,6 +283,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_checkpoint, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_checkpoint_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_checkpoint_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size, setup, teardown),
 	};
