@@ -504,15 +504,15 @@ static void flights_step(struct worker *w, struct worker_flight *received)
 {
 	struct worker_flight *f = w->received;
 
-	if (w->flying)
-		match_look(w->live->entries, &w->flying->match);
 	if (f) {
 		flight_read(w, f);
 		flight_count(w, f);
 	}
-	flight_end(w);
+	if (w->flying)
+		match_look(w->live->entries, &w->flying->match);
 	if (w->read)
 		match_begin(w->live->entries, &w->read->match);
+	flight_end(w);
 	w->flying = w->read;
 	w->read = f;
 	w->received = received;

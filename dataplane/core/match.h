@@ -134,12 +134,14 @@ struct match_burst {
 	uint32_t cell6[MATCH_BURST];
 	// By match_begin: what is left to look at. Of IPv4: address, index into v4 and about4, line
 	// of hosts, bit there that tells to go on.
-	unsigned n_left, n_probes;
-	bool looked;
+	unsigned n_left, n_rest, n_probes;
+	bool looked, wides;
 	_Alignas(64) uint32_t left_addr[MATCH_BURST + 16]; // some are written too many
 	uint8_t left[MATCH_BURST + 16];
 	uint32_t left_line[MATCH_BURST];
 	uint64_t left_passed[MATCH_BURST];
+	uint32_t left_tops[MATCH_BURST]; // lengths of prefixes that may be near
+	uint8_t rest[MATCH_BURST]; // by match_look: those that their line did not settle
 	uint8_t probe_at[MATCH_PROBES];
 	struct match_probe probes[MATCH_PROBES];
 	uint8_t rank[MATCH_BURST][2]; // of the rule reported: weak, strong
@@ -276,8 +278,8 @@ match_push(struct match_burst *b, uint8_t family, const uint8_t *addr, uint8_t p
 // reads, so that it pays to do something else between them. Both under one reader's section: no
 // quiescent state between them.
 void match_begin(const struct match *, struct match_burst *);
-// Between the two, where there is something else to do on both sides of it: what hits will need is
-// asked for. May be left out.
+// Between the two, where there is something else to do on both sides of it: most hosts are settled,
+// and what the others and hits will need is asked for. May be left out.
 void match_look(const struct match *, struct match_burst *);
 void match_end(const struct match *, struct match_burst *);
 

@@ -212,7 +212,7 @@ static void probe_run(const struct match *m, struct match_burst *b, unsigned i)
 }
 
 // A hit's rule lies anywhere: asked for before the first is read.
-static void look(const struct match *m, struct match_burst *b)
+static void probes_look(const struct match *m, struct match_burst *b)
 {
 	for (unsigned i = 0; i < b->n_probes; i++) {
 		const struct rule_line *l = &m->lines[b->probes[i].line];
@@ -226,17 +226,13 @@ static void look(const struct match *m, struct match_burst *b)
 		if (index)
 			__builtin_prefetch(&m->rules[index - 1]);
 	}
-	b->looked = true;
 }
 
 static void probes_run(const struct match *m, struct match_burst *b)
 {
-	if (!b->looked)
-		look(m, b);
 	for (unsigned i = 0; i < b->n_probes; i++)
 		probe_run(m, b, i);
 	b->n_probes = 0;
-	b->looked = false;
 }
 
 // --- which keys to try
@@ -256,8 +252,10 @@ probe_add(const struct match *m, struct match_burst *b, unsigned at, const struc
 
 static inline void probes_room(const struct match *m, struct match_burst *b, unsigned want)
 {
-	if (b->n_probes + want > MATCH_PROBES)
+	if (b->n_probes + want > MATCH_PROBES) {
+		probes_look(m, b);
 		probes_run(m, b);
+	}
 }
 
 static inline bool ports_used(const struct match *m, unsigned f, uint8_t proto)
@@ -436,15 +434,27 @@ static void begin4(const struct match *m, struct match_burst *b)
 		b->left_passed[i] = meta_passed_bit(hash);
 		b->left_line[i] = line;
 	}
-	if (!b->n_left || !atomic_load_explicit(&m->wides4, memory_order_acquire))
-		return;
-	for (unsigned i = 0; i < b->n_left; i++) {
+	b->wides = b->n_left && atomic_load_explicit(&m->wides4, memory_order_acquire);
+	for (unsigned i = 0; b->wides && i < b->n_left; i++) {
 		uint32_t addr = b->left_addr[i];
-		uint32_t tops = atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
 
 		// The smaller table first: in a list of hosts it is nearly empty.
-		if (tops && bit_of(m->wide, addr >> 8))
-			wide_probe(m, b, b->left[i], tops);
+		b->left_tops[i]
+			= atomic_load_explicit(&m->tops[0][addr >> 16], memory_order_acquire);
+		__builtin_prefetch(&m->wide[b->left_tops[i] ? addr >> 13 : 0]);
+	}
+}
+
+static void look4(const struct match *m, struct match_burst *b)
+{
+	uint64_t near = 0;
+
+	for (unsigned i = 0; i < b->n_left; i++)
+		near |= (uint64_t)(b->left_tops[i] && bit_of(m->wide, b->left_addr[i] >> 8)) << i;
+	for (; near; near &= near - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(near);
+
+		wide_probe(m, b, b->left[i], b->left_tops[i]);
 	}
 }
 
@@ -452,6 +462,7 @@ static void begin(const struct match *m, struct match_burst *b)
 {
 	b->hits = b->sure = 0;
 	b->looked = false;
+	b->n_rest = 0;
 	b->n_probes = 0;
 	begin4(m, b);
 	if (b->n6)
@@ -507,7 +518,8 @@ static inline void host_run(const struct match *m, struct match_burst *b, unsign
 	meta = atomic_load_explicit(&l->meta, memory_order_acquire);
 	action = equal ? meta_action(meta, place) : 0;
 	if (unlikely((equal & (equal - 1)) || (!action && (equal || meta & b->left_passed[i])))) {
-		host_run_slowly(m, b, i);
+		b->rest[b->n_rest++] = (uint8_t)i;
+		__builtin_prefetch(l + 1);
 		return;
 	}
 	strong = action >> 1;
@@ -569,18 +581,33 @@ static void ports_unknown(const struct match *m, struct match_burst *b)
 		port_unknown(m, b, i);
 }
 
-static void end(const struct match *m, struct match_burst *b)
+static void look(const struct match *m, struct match_burst *b)
 {
-	const bool early = b->hits; // more than probes: some were settled before their time
-
-	for (unsigned i = 0; i < b->n_left; i++) {
-		if (unlikely(early))
-			host_run_slowly(m, b, i);
-		else
+	b->looked = true;
+	if (unlikely(b->hits)) { // more than probes: some were settled before their time
+		for (unsigned i = 0; i < b->n_left; i++)
+			b->rest[b->n_rest++] = (uint8_t)i;
+	} else {
+		for (unsigned i = 0; i < b->n_left; i++)
 			host_run(m, b, i);
 	}
 	if (b->n_probes)
+		probes_look(m, b);
+	if (b->wides)
+		look4(m, b);
+}
+
+static void end(const struct match *m, struct match_burst *b)
+{
+	if (!b->looked)
+		look(m, b);
+	for (unsigned i = 0; i < b->n_rest; i++)
+		host_run_slowly(m, b, b->rest[i]);
+	if (b->n_probes) {
+		if (b->wides)
+			probes_look(m, b);
 		probes_run(m, b);
+	}
 	ports_unknown(m, b);
 }
 
