@@ -23,7 +23,7 @@ static int fleet_row(struct ledger *l)
 		l,
 		"SELECT epoch, number, mac, seen, leader, up, pause_until, resync, count, digest,"
 		" end_number, ask_last, (SELECT count(*) FROM fleet_asks),"
-		" (SELECT count(*) FROM claims WHERE fleet <> 0) FROM fleet",
+		" (SELECT count(*) FROM claims WHERE fleet <> 0), adrift FROM fleet",
 		&stmt
 	);
 
@@ -46,6 +46,7 @@ static int fleet_row(struct ledger *l)
 	now->ask_last = (uint64_t)sqlite3_column_int64(stmt, 11);
 	now->asks = (uint64_t)sqlite3_column_int64(stmt, 12);
 	now->differ = (uint64_t)sqlite3_column_int64(stmt, 13);
+	now->adrift = sqlite3_column_int(stmt, 14);
 	return 0;
 }
 
@@ -77,6 +78,7 @@ void fleet_save(struct ledger *l)
 	sqlite3_bind_blob(stmt, 10, digest, sizeof(digest), SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 11, (int64_t)now->end_number);
 	sqlite3_bind_int64(stmt, 12, (int64_t)now->ask_last);
+	sqlite3_bind_int(stmt, 13, now->adrift);
 	sql_run(l, stmt);
 }
 
@@ -303,6 +305,7 @@ static int lead(struct ledger *l, uint64_t epoch)
 	memset(now->leader, 0, sizeof(now->leader));
 	snprintf(now->leader, sizeof(now->leader), "%s", l->fleet->gateway);
 	memset(now->resync, 0, sizeof(now->resync));
+	now->adrift = false;
 	now->leads = true;
 	epoch_make(l);
 	r = marks_make(l);

@@ -101,7 +101,8 @@ void ledger_fleet_apply(struct ledger *, const struct fleet_record *, ledger_don
 // (or trimmed): ledger_fleet_reset.
 void ledger_fleet_fork(struct ledger *, const struct fleet_place *base, ledger_done, void *ctx);
 // The log of this fleet is another one, or gone beyond what the table of records covers: our place
-// is none, all stays in force, operators' claims are local and go up; a checkpoint settles it.
+// is none, all stays in force. What the next checkpoint does not have is local then, and goes up:
+// so it is too where a ledger that was single joins a fleet.
 void ledger_fleet_reset(struct ledger *, const char *why, ledger_done, void *ctx);
 
 // --- checkpoint

@@ -4,8 +4,9 @@
 // The outbox of a follower: what its operators did, durable until a record answers it.
 //
 //   {"op":"put","act":"uid 0 (root)","force":reason?,"item":{…}}   item as in records
-//   op: put, keep (a fork: unless the leader has that key), end, allow, allow-end, protect,
-//       protect-end, pause, held-approve, held-reject, retire; any other is another module's
+//   op: put, keep (a fork: unless the leader has that key), tell (how is it?), end, allow,
+//       allow-end, protect, protect-end, pause, held-approve, held-reject, retire; without an
+//       item it is another module's
 //
 // "from", its oldest unsettled number, is set in front when it is handed out.
 

@@ -102,6 +102,27 @@ static void touch_now(struct asking *a, const char *as)
 	);
 }
 
+// How is it? Whoever asks has records that nobody else has.
+static int do_tell(struct asking *a)
+{
+	const struct claim *c = &a->item.claim;
+	bool named = a->item.kind != ITEM_PAUSE && a->item.kind != ITEM_HELD;
+
+	if (a->item.kind == ITEM_ASKED)
+		return -EBADMSG;
+	fleet_touch(
+		a->ledger,
+		a->item.kind,
+		c->source,
+		c->ref,
+		named ? &c->indicator : NULL,
+		a->actor.name,
+		"tell",
+		""
+	);
+	return 0;
+}
+
 static int do_plain(struct asking *a, const char *op)
 {
 	struct ledger *l = a->ledger;
@@ -200,6 +221,8 @@ static int do_ask(struct asking *a, const char *op)
 		a->actor.reason = *a->item.claim.reason ? a->item.claim.reason : a->item.why;
 	if (put || keep || strcmp(op, "end") == 0)
 		return a->item.kind == ITEM_CLAIM ? do_claim(a, put || keep, keep) : -EBADMSG;
+	if (strcmp(op, "tell") == 0)
+		return do_tell(a);
 	r = do_plain(a, op);
 	return r == -EBADMSG ? do_later(a, op) : r;
 }

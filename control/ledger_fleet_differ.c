@@ -73,11 +73,14 @@ void fleet_mark_new(struct ledger *l)
 static void local_expired(struct ledger *l, const struct claim_row *row, const struct claim *theirs)
 {
 	scoped_stmt stmt = NULL;
-	struct source *source = NULL;
+	struct source *source;
+	struct indicator indicator;
+	struct ledger_key key;
+	struct dirty *d;
 	int r = sql_prepare(
 		l,
 		"UPDATE claims SET state=0, action=?2, until=?3, due=?4, held=NULL, fleet=0,"
-		" theirs_action=NULL, theirs_until=NULL WHERE id=?1 RETURNING source",
+		" theirs_action=NULL, theirs_until=NULL WHERE id=?1 RETURNING source, key",
 		&stmt
 	);
 
@@ -89,8 +92,15 @@ static void local_expired(struct ledger *l, const struct claim_row *row, const s
 	sqlite3_bind_int(stmt, 2, theirs->action);
 	sqlite3_bind_int64(stmt, 3, theirs->until);
 	sqlite3_bind_int64(stmt, 4, deadline_due(l, theirs->until));
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		source = source_by_id(l, sqlite3_column_int64(stmt, 0));
+	if (sqlite3_step(stmt) != SQLITE_ROW || sql_indicator(stmt, 1, &indicator) < 0) {
+		transaction_fail(l, -EILSEQ);
+		return;
+	}
+	source = source_by_id(l, sqlite3_column_int64(stmt, 0));
+	key_pack(&indicator, &key);
+	d = dirty_find(l, &indicator, &key);
+	if (d)
+		dirty_recompute(l, d);
 	claim_count(l, source, CLAIM_LIVE, 1);
 	l->now.fleet.differ--;
 }

@@ -2,7 +2,8 @@
 // Copyright (c) 2026 The stanch authors
 
 // Records that the fleet's leader never had: what they put stays in force here and goes up; what
-// they ended is the leader's to end, but for what operators ended. Nothing weakens.
+// they ended is the leader's to end, but for what operators ended. Nothing weakens. Of the rest it
+// is asked to tell how it is there, so that both say the same without a checkpoint.
 
 #include "control/ledger_fleet_internal.h"
 
@@ -37,6 +38,8 @@ static int claim_keep(struct ledger *l, const struct fleet_item *i)
 	}
 	if (keep && r == 0)
 		sqlite3_bind_int64(stmt, 1, sqlite3_column_int64(row, 0));
+	else if (r == 0 && (now.gone || sqlite3_column_int(row, 12) == FLEET_SAME))
+		ask_write(l, "tell", i, NULL);
 	if (row)
 		sqlite3_reset(row);
 	if (!keep || r < 0)
@@ -66,28 +69,24 @@ static int plain_keep(struct ledger *l, const struct fleet_item *i, const char *
 	return sql_run(l, stmt);
 }
 
-static int item_keep(struct ledger *l, const struct fleet_item *i)
+int item_keep(struct ledger *l, const struct fleet_item *i)
 {
-	switch (i->kind) {
-	case ITEM_CLAIM:
-		if (!i->gone)
-			return claim_keep(l, i);
-		if (strcmp(i->claim.source, OPERATOR) == 0)
-			ask_write(l, "end", i, NULL);
-		return 0;
-	case ITEM_ALLOW:
-		if (i->gone) {
-			ask_write(l, "allow-end", i, NULL);
-			return 0;
-		}
+	const char *op = "tell";
+
+	if (!i->gone && i->kind == ITEM_CLAIM)
+		return claim_keep(l, i);
+	if (!i->gone && i->kind == ITEM_ALLOW)
 		return plain_keep(l, i, "allow", "UPDATE allows SET fleet=1 WHERE key=?1");
-	case ITEM_PROTECT:
-		if (i->gone)
-			return 0;
+	if (!i->gone && i->kind == ITEM_PROTECT)
 		return plain_keep(l, i, "protect", "UPDATE protections SET fleet=1 WHERE key=?1");
-	default:
+	if (i->kind == ITEM_ASKED)
 		return 0;
-	}
+	if (i->kind == ITEM_CLAIM && strcmp(i->claim.source, OPERATOR) == 0)
+		op = "end";
+	else if (i->kind == ITEM_ALLOW)
+		op = "allow-end";
+	ask_write(l, op, i, NULL);
+	return 0;
 }
 
 struct forking {
@@ -157,34 +156,7 @@ void ledger_fleet_fork(
 	pending_done(l, done, ctx, r == 1 ? 0 : r, "");
 }
 
-// --- without a common record
-
-static int tables_keep(struct ledger *l, enum fleet_item_kind kind, const char *sql)
-{
-	scoped_stmt stmt = NULL;
-	int rc = SQLITE_DONE, r = sql_prepare(l, sql, &stmt);
-
-	while (r == 0 && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct fleet_item i = {
-			.kind = kind,
-			.claim = {
-				.source = kind == ITEM_CLAIM ? OPERATOR : "",
-				.ref = sql_text(stmt, 1),
-				.until = UNTIL_FOREVER,
-			},
-			.actor = sql_text(stmt, 2),
-			.as = "",
-			.why = "",
-		};
-
-		r = sql_indicator(stmt, 0, &i.claim.indicator);
-		key_pack(&i.claim.indicator, &i.key);
-		if (r == 0)
-			r = item_keep(l, &i);
-	}
-	return r < 0 ? r : sql_errno(rc, l->db);
-}
-
+// Without a common record: what the next checkpoint does not have is kept likewise.
 void ledger_fleet_reset(struct ledger *l, const char *why, ledger_done done, void *ctx)
 {
 	static const struct fleet_place none;
@@ -194,26 +166,9 @@ void ledger_fleet_reset(struct ledger *l, const char *why, ledger_done done, voi
 
 	if (r == 0) {
 		ledger_fleet_import_abort(l);
-		r = tables_keep(
-			l,
-			ITEM_CLAIM,
-			"SELECT key, ref, author FROM claims WHERE fleet = 0 AND source ="
-			" (SELECT id FROM sources WHERE name = '" OPERATOR "')"
-		);
-		if (r == 0)
-			r = tables_keep(
-				l, ITEM_ALLOW, "SELECT key, '', author FROM allows WHERE fleet = 0"
-			);
-		if (r == 0)
-			r = tables_keep(
-				l,
-				ITEM_PROTECT,
-				"SELECT key, '', author FROM protections WHERE fleet = 0"
-			);
-		if (r < 0)
-			transaction_fail(l, r);
 		records_cut(l, 0);
 		place_set(l, &none);
+		l->now.fleet.adrift = true;
 		snprintf(l->now.fleet.resync, sizeof(l->now.fleet.resync), "%s", why);
 		audit_add_cause(l, "fleet", "fleet.reset", l->fleet->name, "why", why);
 	}

@@ -419,6 +419,26 @@ static void victim_take(struct victim *v, const struct fleet_item *i)
 	v->item.claim.ref = v->ref;
 }
 
+// What a log of ours has ended ends; what is on no log stays, and goes up.
+static void victim_go(struct ledger *l, struct fleet_import *m, const struct victim *v)
+{
+	struct fleet_item kept = v->item;
+	int r;
+
+	m->swept++;
+	if (l->now.fleet.adrift) {
+		kept.gone = false;
+		l->fleet->applying = false;
+		r = item_keep(l, &kept);
+		l->fleet->applying = true;
+		if (r < 0)
+			transaction_fail(l, r);
+	}
+	// Unless it was kept.
+	if (!ask_outstanding(l, &v->item))
+		item_put(l, &v->item);
+}
+
 static void claim_sweep(struct ledger *l, struct fleet_import *m, int64_t id)
 {
 	scoped_stmt stmt = NULL;
@@ -439,8 +459,7 @@ static void claim_sweep(struct ledger *l, struct fleet_import *m, int64_t id)
 		return;
 	victim_take(&v, &i);
 	sqlite3_reset(stmt);
-	item_put(l, &v.item);
-	m->swept++;
+	victim_go(l, m, &v);
 }
 
 // The first row that was not named, from the `skip`th on. -ENOENT: none.
@@ -485,10 +504,10 @@ rows_sweep(struct ledger *l, struct fleet_import *m, enum fleet_item_kind kind, 
 	struct victim v;
 
 	while (!l->error && row_victim(l, m, kind, sql, &skip, &v) == 0) {
-		item_put(l, &v.item);
-		m->swept++;
-		// It stays where an ask is on its way.
-		skip += ask_outstanding(l, &v.item);
+		victim_go(l, m, &v);
+		// It stays where an ask is on its way, and is no row of the fleet's where it is
+		// kept.
+		skip += ask_outstanding(l, &v.item) && !l->now.fleet.adrift;
 	}
 }
 
@@ -536,6 +555,7 @@ static void import_sweep(struct ledger *l, struct fleet_import *m)
 	);
 	l->fleet->applying = false;
 	l->now.fleet.resync[0] = '\0';
+	l->now.fleet.adrift = false;
 	ledger_commit(l);
 	m = l->fleet->import;
 	if (m && l->now.fleet.resync[0]) {

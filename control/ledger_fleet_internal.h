@@ -210,6 +210,10 @@ int asks_touch(struct ledger *); // a new leader: what it asked becomes records
 // --- ledger_fleet_asked.c
 int asked_do(struct ledger *, const char *gateway, uint64_t seq, const json_t *ask);
 
+// --- ledger_fleet_fork.c
+// What such an item put stays in force, local, and goes up.
+int item_keep(struct ledger *, const struct fleet_item *);
+
 // --- ledger_fleet_import.c
 void import_free(struct ledger *);
 void import_named(struct ledger *, const struct fleet_item *); // a record did

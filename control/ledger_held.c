@@ -449,7 +449,8 @@ static bool claim_approve(struct ledger *l, struct held_claim *c, const struct a
 	d = dirty_find(l, &c->claim.indicator, &key);
 	if (!d)
 		return false;
-	dirty_raise(l, d, c->row.action, c->row.until);
+	// It may be of a list, and an analyst have said since that it is harmless.
+	dirty_recompute(l, d);
 	claim_object(&c->claim, object, sizeof(object));
 	audit_add_cause(l, actor->name, "claim.approve", object, "reason", actor->reason);
 	fleet_touch_claim(l, &c->claim, actor->name, "claim.approve", actor->reason);

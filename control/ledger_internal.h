@@ -110,6 +110,7 @@ struct fleet_now {
 	char leader[FLEET_NAME_MAX];
 	char up[48];
 	int64_t pause_until, pause_due; // of the whole fleet
+	bool adrift; // what is here is on no log: a checkpoint ends none of it
 	char resync[96]; // why another checkpoint is needed; "": it is not
 	// What the last record of a commit said; end_number 0: none did.
 	uint64_t end_number, end_count;

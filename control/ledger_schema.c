@@ -111,9 +111,10 @@ static const char *const migrations[FORMAT] = {
 	      " number INTEGER NOT NULL, mac BLOB NOT NULL, seen INTEGER NOT NULL,"
 	      " leader TEXT NOT NULL, up TEXT NOT NULL, pause_until INTEGER NOT NULL,"
 	      " resync TEXT NOT NULL, count INTEGER NOT NULL, digest BLOB NOT NULL,"
-	      " end_number INTEGER NOT NULL, ask_last INTEGER NOT NULL);"
+	      " end_number INTEGER NOT NULL, ask_last INTEGER NOT NULL,"
+	      " adrift INTEGER NOT NULL);"
 	      "INSERT INTO fleet VALUES (1, 0, 0, zeroblob(32), 0, '', '', 0, '', 0,"
-	      " zeroblob(16), 0, 0);"
+	      " zeroblob(16), 0, 0, 1);"
 	      "CREATE TABLE fleet_records("
 	      " number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind INTEGER NOT NULL,"
 	      " before_epoch INTEGER NOT NULL, before_mac BLOB NOT NULL, mac BLOB NOT NULL,"
@@ -200,7 +201,8 @@ static const char *const statements[STMT_N] = {
 				 " WHERE fleet <> 0 AND due < 9223372036854775807",
 	[STMT_FLEET_PUT]
 	= "UPDATE fleet SET epoch=?1, number=?2, mac=?3, seen=?4, leader=?5, up=?6,"
-	  " pause_until=?7, resync=?8, count=?9, digest=?10, end_number=?11, ask_last=?12",
+	  " pause_until=?7, resync=?8, count=?9, digest=?10, end_number=?11, ask_last=?12,"
+	  " adrift=?13",
 	[STMT_FLEET_RECORD_ADD]
 	= "INSERT INTO fleet_records(number, epoch, kind, before_epoch, before_mac, mac, data)"
 	  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

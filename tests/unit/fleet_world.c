@@ -23,7 +23,7 @@ static const char *const tables[] = {
 	"SELECT 'source', name, claims FROM sources WHERE claims > 0 ORDER BY name",
 };
 
-void ledger_dump(struct ledger *l, char **ret_text, size_t *ret_size)
+static void ledger_dump(struct ledger *l, char **ret_text, size_t *ret_size)
 {
 	FILE *to = open_memstream(ret_text, ret_size);
 
@@ -39,4 +39,41 @@ void ledger_dump(struct ledger *l, char **ret_text, size_t *ret_size)
 		sqlite3_finalize(stmt);
 	}
 	fclose(to);
+}
+
+static void line_print(const char *sign, const char *line)
+{
+	print_error("%s %.*s\n", sign, (int)strcspn(line, "\n"), line);
+}
+
+// Lines of one that the other lacks.
+static bool lines_missing(const char *sign, const char *in, const char *from)
+{
+	bool missing = false;
+
+	for (const char *line = in; *line; line += strcspn(line, "\n") + 1) {
+		char text[4096];
+
+		snprintf(text, sizeof(text), "%.*s\n", (int)strcspn(line, "\n"), line);
+		if (strstr(from, text))
+			continue;
+		line_print(sign, line);
+		missing = true;
+	}
+	return missing;
+}
+
+bool ledgers_same(struct ledger *a, struct ledger *b)
+{
+	char *first, *other;
+	size_t size;
+	bool missing;
+
+	ledger_dump(a, &first, &size);
+	ledger_dump(b, &other, &size);
+	missing = lines_missing("-", first, other);
+	missing |= lines_missing("+", other, first);
+	free(first);
+	free(other);
+	return !missing;
 }

@@ -21,6 +21,7 @@ struct node {
 	struct fleet_place published; // a leader's
 	int errors; // of what was applied
 	size_t waiting;
+	unsigned forks;
 	int last_error;
 };
 
@@ -251,6 +252,7 @@ static inline bool follow(struct world *w, struct node *n, size_t max)
 		if (place_equal(&k->record.before, &place)) {
 			ledger_fleet_apply(of(n), &k->record, applied_cb, n);
 		} else {
+			n->forks++;
 			ledger_fleet_fork(of(n), &k->record.before, applied_cb, n);
 		}
 		ledger_commit(of(n));
@@ -283,15 +285,21 @@ static inline void lead(struct world *w, struct node *n)
 	assert_int_equal(n->last_error, 0);
 	ledger_fleet_place(of(n), &place);
 	w->leader = n;
-	// From the epoch's record on: what the table had before is published, or lost.
-	n->published = place;
-	for (bool more = true; more;) {
-		struct fleet_place before;
+	// What the stream has of its records is published.
+	n->published = (struct fleet_place){0};
+	for (size_t i = w->n_stream; i-- > 0 && !n->published.number;) {
+		struct fleet_place kept,
+			there = {
+				.epoch = w->stream[i].record.epoch,
+				.number = w->stream[i].record.number,
+			};
 
-		assert_int_equal(record_mac(of(n), n->published.number - 1, &before), 0);
-		more = before.epoch == w->epoch;
-		n->published = before;
+		memcpy(there.mac, w->stream[i].record.mac, FLEET_MAC_LEN);
+		if (record_mac(of(n), there.number, &kept) == 0 && place_equal(&kept, &there))
+			n->published = kept;
 	}
+	if (!n->published.number)
+		n->published.number = place.number - 2; // before the epoch's record
 }
 
 static inline void step_down(struct world *w)
@@ -440,6 +448,5 @@ static inline bool take_over(struct world *w, struct node *n)
 	return true;
 }
 
-// --- comparing: everything that is the fleet's, as text
-
-void ledger_dump(struct ledger *, char **ret_text, size_t *ret_size);
+// Everything that is the fleet's, as text; what differs is printed.
+bool ledgers_same(struct ledger *, struct ledger *);

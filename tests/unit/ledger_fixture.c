@@ -13,11 +13,18 @@ struct check {
 	uint64_t claims, orphaned, held;
 };
 
+// Claims of lists count nothing where an analyst said that it is harmless.
+static bool suspended(struct ledger *l, const struct claim *claim)
+{
+	return strncmp(claim->source, "list:", 5) == 0 && ledger_immune(l, &claim->indicator);
+}
+
 static bool claim_in_force(void *ctx, const struct claim *claim)
 {
 	struct check *c = ctx;
 
-	if (!indicator_equal(&claim->indicator, &c->indicator) || claim->state == CLAIM_HELD)
+	if (!indicator_equal(&claim->indicator, &c->indicator) || claim->state >= CLAIM_HELD
+	    || suspended(c->ledger, claim))
 		return true;
 	if (c->ends[claim->action] < claim->until)
 		c->ends[claim->action] = claim->until;
@@ -48,13 +55,16 @@ static bool claim_check(void *ctx, const struct claim *claim)
 	struct check *c = ctx;
 	struct entry entry;
 
+	if (claim->state == CLAIM_AWAY)
+		return true;
 	if (claim->state == CLAIM_HELD) {
 		c->held++;
 		return true;
 	}
 	c->claims++;
 	c->orphaned += claim->state == CLAIM_ORPHANED;
-	assert_int_equal(ledger_entry_find(c->ledger, &claim->indicator, &entry), 0);
+	if (!suspended(c->ledger, claim))
+		assert_int_equal(ledger_entry_find(c->ledger, &claim->indicator, &entry), 0);
 	return true;
 }
 
