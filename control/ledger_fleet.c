@@ -324,7 +324,7 @@ static int lead_judge(const struct ledger *l, uint64_t epoch, const char **ret_m
 	bool own = l->fleet && strcmp(now->leader, l->fleet->gateway) == 0;
 
 	*ret_message = "";
-	if (!l->fleet || now->leads)
+	if (!l->fleet)
 		return -EPERM;
 	if (!STAILQ_EMPTY(&l->fleet->waiting)) {
 		*ret_message = "records are being applied";
@@ -336,12 +336,31 @@ static int lead_judge(const struct ledger *l, uint64_t epoch, const char **ret_m
 	return -ESTALE;
 }
 
+// The next epoch of a leader that lost the lock and has it again: one record, nothing else.
+static int lead_on(struct ledger *l, uint64_t epoch)
+{
+	int r;
+
+	// What is open is of the epoch before.
+	if (l->open)
+		ledger_commit(l);
+	r = transaction_begin(l);
+	if (r < 0)
+		return r;
+	l->now.fleet.epoch = epoch;
+	epoch_make(l);
+	fleet_touch(l, ITEM_PAUSE, "", "", NULL, l->fleet->gateway, "lead", "");
+	return 0;
+}
+
 void ledger_fleet_lead(struct ledger *l, uint64_t epoch, ledger_done done, void *ctx)
 {
 	const char *message;
 	int r = lead_judge(l, epoch, &message);
 
-	if (r == 0) {
+	if (r == 0 && l->now.fleet.leads) {
+		r = lead_on(l, epoch);
+	} else if (r == 0) {
 		// What is open was written by a follower.
 		if (l->open)
 			ledger_commit(l);

@@ -71,7 +71,8 @@ int ledger_fleet_epoch_see(
 uint64_t ledger_fleet_epoch(const struct ledger *, char ret_leader[FLEET_NAME_MAX]);
 
 // One commit: the epoch is stored, its first record made; leader from then on. What was local or
-// away becomes a record, and the outbox is emptied. -ESTALE: an epoch as high is known (but for
+// away becomes a record, and the outbox is emptied. Of one that leads already: only that record
+// is made. -ESTALE: an epoch as high is known (but for
 // one stored for this gateway by ledger_fleet_epoch_see).
 void ledger_fleet_lead(struct ledger *, uint64_t epoch, ledger_done, void *ctx);
 void ledger_fleet_follow(struct ledger *); // steps down, at once

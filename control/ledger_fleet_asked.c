@@ -106,7 +106,8 @@ static void touch_now(struct asking *a, const char *as)
 static int do_tell(struct asking *a)
 {
 	const struct claim *c = &a->item.claim;
-	bool named = a->item.kind != ITEM_PAUSE && a->item.kind != ITEM_HELD;
+	bool plain = a->item.kind == ITEM_PAUSE || a->item.kind == ITEM_HELD
+		|| item_is_note(a->item.kind);
 
 	if (a->item.kind == ITEM_ASKED)
 		return -EBADMSG;
@@ -115,7 +116,7 @@ static int do_tell(struct asking *a)
 		a->item.kind,
 		c->source,
 		c->ref,
-		named ? &c->indicator : NULL,
+		plain ? NULL : &c->indicator,
 		a->actor.name,
 		"tell",
 		""
@@ -260,15 +261,31 @@ int asked_do(struct ledger *l, const char *gateway, uint64_t seq, const json_t *
 	return 0;
 }
 
-static bool asked_before(struct ledger *l, const char *gateway, uint64_t seq)
+// Done before: it is answered again, for whoever asks again did not get the answer, and told how
+// the thing is now.
+static bool asked_before(struct ledger *l, const char *gateway, uint64_t seq, const json_t *ask)
 {
 	scoped_stmt stmt = NULL;
+	struct asking a = {.ledger = l, .seq = seq, .actor.name = gateway};
+	int code;
 
-	if (sql_prepare(l, "SELECT 1 FROM fleet_asked WHERE gateway=?1 AND seq=?2", &stmt) < 0)
+	if (sql_prepare(
+		    l, "SELECT code, message FROM fleet_asked WHERE gateway=?1 AND seq=?2", &stmt
+	    )
+	    < 0)
 		return false;
 	sql_bind_text(stmt, 1, gateway);
 	sqlite3_bind_int64(stmt, 2, (int64_t)seq);
-	return sqlite3_step(stmt) == SQLITE_ROW;
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return false;
+	snprintf(a.gateway, sizeof(a.gateway), "%s", gateway);
+	snprintf(a.message, sizeof(a.message), "%s", sql_text(stmt, 1));
+	if (item_parse(json_object_get(ask, "item"), &a.item) == 0)
+		do_tell(&a);
+	code = sqlite3_column_int(stmt, 0);
+	sqlite3_reset(stmt);
+	answer(&a, code);
+	return true;
 }
 
 void ledger_fleet_asked(
@@ -288,9 +305,12 @@ void ledger_fleet_asked(
 		snprintf(l->now.fleet.up, sizeof(l->now.fleet.up), "%s", up_id);
 	if (r == 0 && (!*gateway || strlen(gateway) >= FLEET_NAME_MAX || seq > INT64_MAX || !seq))
 		r = -EBADMSG;
-	if (r == 0 && !asked_before(l, gateway, seq)) {
+	if (r == 0) {
 		ask = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
-		r = json_is_object(ask) ? asked_do(l, gateway, seq, ask) : -EBADMSG;
+		if (!json_is_object(ask))
+			r = -EBADMSG;
+		else if (!asked_before(l, gateway, seq, ask))
+			r = asked_do(l, gateway, seq, ask);
 		json_decref(ask);
 	}
 	l->n_open++;

@@ -69,6 +69,19 @@ static int plain_keep(struct ledger *l, const struct fleet_item *i, const char *
 	return sql_run(l, stmt);
 }
 
+// Nobody got it: where this gateway leads again, it is asked again.
+static int answer_forget(struct ledger *l, const struct fleet_item *i)
+{
+	scoped_stmt stmt = NULL;
+	int r = sql_prepare(l, "DELETE FROM fleet_asked WHERE gateway=?1 AND seq=?2", &stmt);
+
+	if (r < 0)
+		return r;
+	sql_bind_text(stmt, 1, i->claim.source);
+	sqlite3_bind_int64(stmt, 2, (int64_t)i->seq);
+	return sql_run(l, stmt);
+}
+
 int item_keep(struct ledger *l, const struct fleet_item *i)
 {
 	const char *op = "tell";
@@ -80,7 +93,7 @@ int item_keep(struct ledger *l, const struct fleet_item *i)
 	if (!i->gone && i->kind == ITEM_PROTECT)
 		return plain_keep(l, i, "protect", "UPDATE protections SET fleet=1 WHERE key=?1");
 	if (i->kind == ITEM_ASKED)
-		return 0;
+		return answer_forget(l, i);
 	if (i->kind == ITEM_CLAIM && strcmp(i->claim.source, OPERATOR) == 0)
 		op = "end";
 	else if (i->kind == ITEM_ALLOW)
@@ -169,6 +182,8 @@ void ledger_fleet_reset(struct ledger *l, const char *why, ledger_done done, voi
 		records_cut(l, 0);
 		place_set(l, &none);
 		l->now.fleet.adrift = true;
+		if (sql_exec(l, "DELETE FROM fleet_asked") < 0)
+			transaction_fail(l, -EIO);
 		snprintf(l->now.fleet.resync, sizeof(l->now.fleet.resync), "%s", why);
 		audit_add_cause(l, "fleet", "fleet.reset", l->fleet->name, "why", why);
 	}

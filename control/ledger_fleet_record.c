@@ -63,7 +63,8 @@ void record_make(struct ledger *l, enum fleet_kind kind, const void *data, size_
 {
 	struct fleet_record record = {
 		.before = l->now.fleet.place,
-		.epoch = l->now.fleet.epoch,
+		// A higher epoch may be known already: then these are the last of ours.
+		.epoch = kind == FLEET_EPOCH ? l->now.fleet.epoch : l->now.fleet.place.epoch,
 		.number = l->now.fleet.place.number + 1,
 		.kind = kind,
 		.data = data,

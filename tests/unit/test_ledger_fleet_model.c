@@ -502,6 +502,17 @@ static void compare(struct model *m)
 		ledger_fleet_state(of(n), &s);
 		if (!quiet(n))
 			ledgers_same(of(w->leader), of(n));
+		if (!quiet(n) && getenv("CHECK")) {
+			print_message("place %d-%d\n", (int)s.place.epoch, (int)s.place.number);
+			for (size_t k = 0; k < w->n_stream; k++)
+				if (w->stream[k].record.kind == FLEET_EPOCH)
+					print_message(
+						"epoch %d base %d-%d\n",
+						(int)w->stream[k].record.epoch,
+						(int)w->stream[k].record.before.epoch,
+						(int)w->stream[k].record.before.number
+					);
+		}
 		if (!quiet(n))
 			fail_msg(
 				"%s: equal %d local %zu away %zu asks %zu: %s",
