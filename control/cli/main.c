@@ -121,7 +121,7 @@ static const struct command commands[] = {
 	 run_fleet},
 	{"lists",
 	 "[read NAME]",
-	 "lists published by others; read one in full, now",
+	 "lists published by others; read one in full, now; of a stream: what it missed is settled",
 	 0,
 	 0,
 	 2,
