@@ -64,8 +64,9 @@ class Redis:
 class Sentinel:
     """Watches the Redis at 127.0.0.1:`redis` under the name blocklists."""
 
-    def __init__(self, folder, port, redis, quorum, settings=""):
-        self.dir, self.port, self.process = folder, port, None
+    def __init__(self, folder, port, redis, quorum, settings="", ca=None):
+        """ca: the authority's file, where settings make it speak TLS and no client needs a certificate."""
+        self.dir, self.port, self.process, self.ca = folder, port, None, ca
         os.makedirs(folder)
         with open(os.path.join(DEPLOY, "sentinel.conf"), encoding="ascii") as f:
             text = f.read()
@@ -90,7 +91,7 @@ class Sentinel:
 
     def cli(self, *words):
         command = ["redis-cli", "-p", str(self.port), "--user", "sentinel", "--pass", "change-me-sentinel",
-                   "--no-auth-warning"]
+                   "--no-auth-warning", *(["--tls", "--cacert", self.ca] if self.ca else [])]
         return subprocess.run([*command, *words], capture_output=True, text=True).stdout
 
     def master(self):

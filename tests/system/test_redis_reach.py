@@ -451,6 +451,23 @@ class LeastPrivilege(Reached, unittest.TestCase):
             self.assertIn("NOPERM", cli(*words, user="stanch", check=False), words)
 
 
+    def test_transactions_survive_a_restart(self):
+        # Redis runs its append-only file as the user "default": what that one may not do within a MULTI is lost.
+        self.begin({"bad": "key: 'blocklist:bad', refresh_s: 1"}, lab.Lab.bare())
+        self.redis.cli("SADD", "blocklist:bad:new", FIRST, SECOND)
+        self.redis.cli(text="MULTI\nRENAME blocklist:bad:new blocklist:bad\nHSET blocklist:bad:meta version 1 count 2\nEXEC\n")
+        self.redis.end()
+        self.redis.start()
+        self.assertEqual(self.redis.cli("ACL", "LOG", user="admin").strip(), "")
+        self.assertEqual(self.redis.cli("SCARD", "blocklist:bad").strip(), "2")
+        self.control = self.lab.start_control()
+        self.reaches(2)
+        # And yet nobody comes in without a name.
+        for words in (["PING"], ["--user", "default", "--pass", "", "PING"], ["-a", "", "GET", "x"]):
+            done = subprocess.run(["redis-cli", "-s", self.redis.socket, *words], capture_output=True, text=True)
+            self.assertIn("NOAUTH", done.stdout + done.stderr, words)
+
+
 class NameServer(threading.Thread):
     """Answers A questions with `addresses` over UDP; None: says nothing."""
 
