@@ -109,6 +109,7 @@ match_line(const struct match *, uint32_t line, uint32_t ret_rules[static MATCH_
 
 struct match_filters { // the start of struct match: what match_push asks the memory for
 	const _Atomic(uint32_t) *near; // bit: a /24 of IPv4
+	_Atomic(uint32_t) eights[8]; // bit: a /8 of IPv4, something in near
 	const _Atomic(uint8_t) *classes6;
 	uint64_t class_keys[2];
 	uint32_t class_mask;
@@ -178,8 +179,11 @@ static inline void match_follow(struct match_burst *b, const struct match *next)
 static inline bool match_far4(const struct match *m, uint32_t addr)
 {
 	const struct match_filters *f = (const struct match_filters *)m;
-	uint32_t word = atomic_load_explicit(&f->near[addr >> 13], memory_order_acquire);
+	uint32_t word = atomic_load_explicit(&f->eights[addr >> 29], memory_order_acquire);
 
+	if (!(word >> (addr >> 24 & 31) & 1))
+		return true;
+	word = atomic_load_explicit(&f->near[addr >> 13], memory_order_acquire);
 	return !(word >> (addr >> 8 & 31) & 1);
 }
 

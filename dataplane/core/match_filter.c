@@ -36,10 +36,27 @@ static bool count_down(uint8_t *count)
 
 // --- IPv4, by /24
 
+// The rougher one first: readers may look at that alone.
+static void near_set(struct match *m, uint32_t cell)
+{
+	uint32_t eight = cell >> 16;
+
+	if (atomic_load_explicit(&m->near[cell / 32], memory_order_relaxed) >> cell % 32 & 1)
+		return;
+	if (m->eight_counts[eight]++ == 0)
+		bits_set(&m->filters.eights[eight / 32], 1u << eight % 32);
+	bits_set(&m->near[cell / 32], 1u << cell % 32);
+}
+
 static void near_settle(struct match *m, uint32_t cell)
 {
-	if (!m->host_counts[cell] && !m->wide_counts[cell])
-		bits_clear(&m->near[cell / 32], 1u << cell % 32);
+	uint32_t eight = cell >> 16;
+
+	if (m->host_counts[cell] || m->wide_counts[cell])
+		return;
+	bits_clear(&m->near[cell / 32], 1u << cell % 32);
+	if (--m->eight_counts[eight] == 0)
+		bits_clear(&m->filters.eights[eight / 32], 1u << eight % 32);
 }
 
 void match_filter_host_add(struct match *m, uint32_t addr)
@@ -47,7 +64,7 @@ void match_filter_host_add(struct match *m, uint32_t addr)
 	uint32_t cell = addr >> 8;
 
 	if (count_up(&m->host_counts[cell]))
-		bits_set(&m->near[cell / 32], 1u << cell % 32);
+		near_set(m, cell);
 }
 
 void match_filter_host_remove(struct match *m, uint32_t addr)
@@ -62,7 +79,7 @@ static void wide_add(struct match *m, uint32_t cell, uint32_t cells)
 		if (!count_up(&m->wide_counts[cell]))
 			continue;
 		bits_set(&m->wide[cell / 32], 1u << cell % 32);
-		bits_set(&m->near[cell / 32], 1u << cell % 32);
+		near_set(m, cell);
 	}
 }
 

@@ -429,7 +429,7 @@ static void begin4(const struct match *m, struct match_burst *b)
 		uint32_t line = reduce(hash, m->host_lines);
 
 		__builtin_prefetch(&m->hosts[line]);
-		if (b->next)
+		if (b->next && bit_of(b->next->eights, addr >> 24))
 			__builtin_prefetch(&b->next->near[addr >> 13]);
 		b->left_passed[i] = meta_passed_bit(hash);
 		b->left_line[i] = line;
@@ -503,6 +503,11 @@ host_run_slowly(const struct match *m, struct match_burst *b, unsigned i)
 	}
 }
 
+static inline bool far_from_next(const struct match_burst *b, uint32_t addr)
+{
+	return !b->next || match_far4((const struct match *)b->next, addr);
+}
+
 // Most of them are told by one line, and by no branch that depends on what is in it.
 static inline void host_run(const struct match *m, struct match_burst *b, unsigned i)
 {
@@ -532,7 +537,7 @@ static inline void host_run(const struct match *m, struct match_burst *b, unsign
 	b->rank[at][0] = (uint8_t)(weak * 32);
 	b->rank[at][1] = (uint8_t)(strong * 32);
 	b->hits |= (uint64_t)(action != 0) << at;
-	b->sure |= (uint64_t)(strong & !(b->next && bit_of(b->next->near, addr >> 8))) << at;
+	b->sure |= (uint64_t)(strong && far_from_next(b, addr)) << at;
 }
 
 static bool host_has_port(const struct match *m, const struct match_key *host)

@@ -5,6 +5,7 @@
 //
 //   near[], wide[]   IPv4, a bit for each /24: something lies in it or covers it; and, in wide,
 //                    something other than a host in `hosts`
+//   eights[]         and for each /8
 //   hosts[]          lines of 14 IPv4 hosts, found by a keyed hash of the address:
 //                      key 0 … key 13 | meta: 2 bits action and 1 bit linked for each; passed
 //   lines[]          lines of 7 rules of any kind, found by a keyed hash of the whole key:
@@ -136,6 +137,7 @@ struct match {
 	uint32_t spilled; // hosts in `lines`
 	_Atomic(uint32_t) count; // of linked rules; read by anybody
 	uint8_t *host_counts, *wide_counts; // by /24; 255 stays
+	uint32_t eight_counts[256]; // bits of near, by /8
 	uint32_t *top_counts[2]; // [length − 16][cell]; length 32 as 16
 	uint8_t *short_counts; // [length − 32][cell]; 255 stays
 	uint8_t *class_counts; // [class][cell]; 255 stays

@@ -73,6 +73,11 @@ def lookup():
             tell("lookup", f"hosts-1M-{variant}", float(got["ours"]), "ns")
         else:
             skipped("lookup", f"hosts-1M-{variant}", got.get("skipped", "no figures"))
+    got = run("replaced4", 10 * MILLION)
+    if "ours" in got:
+        tell("lookup", "hosts-10M-replaced", float(got["ours"]), "ns")
+    else:
+        skipped("lookup", "hosts-10M-replaced", got.get("skipped", "no figures"))
     if "mix4-1M" in mixes and "mix6-1M" in mixes:
         tell("lookup", "v4-over-v6-1M", mixes["mix4-1M"] / mixes["mix6-1M"], "ratio of ns")
     else:

@@ -6,7 +6,8 @@
 //
 //   bench_lookup [EAL options] -- SET ENTRIES HIT_PERCENT [PEER] [VARIANT]
 //
-//   SET: hosts4, mix4, clustered4, hosts6, mix6
+//   SET: hosts4, mix4, clustered4, hosts6, mix6; replaced4: hosts4, after another list of that size
+//     made room for it as when a list is replaced (dataplane/tidy.h)
 //   PEER: none, hash, fib, lpm, acl, and with the object of xdp.bpf.c: xdp-hash=FILE, xdp-lpm=FILE
 //   VARIANT of our readers; without: the best that the processor can do
 //   HIT_PERCENT of the queries are denied; the others are anywhere in use (worst for caches)
@@ -194,6 +195,52 @@ static void set_fill(struct lookup *l)
 	printf("fill %.3f\n", seconds() - begun);
 	printf("hot %zu\n", match_huge(l, true));
 	printf("resident %zu\n", resident(l->match, match_size(match_capacity(l->match))));
+}
+
+// Those that found their lines full come home.
+static uint32_t hosts_move(const struct lookup *l)
+{
+	uint32_t rules[MATCH_LINE_RULES], moved = 0;
+
+	for (uint32_t line = 0; line < match_lines(l->match); line++) {
+		unsigned n = match_line(l->match, line, rules);
+
+		for (unsigned i = 0; i < n; i++) {
+			if (match_move(l->match, rules[i]) == MATCH_NONE)
+				continue;
+			match_unlink(l->match, rules[i]);
+			match_recycle(l->match, rules[i]);
+			moved++;
+		}
+	}
+	return moved;
+}
+
+// Another list is there; this one comes; the other goes.
+static void set_replace(struct lookup *l)
+{
+	uint32_t *others = malloc(l->n * sizeof(*others)), rule;
+	struct match_key key;
+
+	pages_unmap(l->match, match_size(match_capacity(l->match)));
+	match_make(l, (const uint8_t *)"bench's own key.");
+	for (uint32_t i = 0; i < l->n;) {
+		key_draw(l, &key);
+		if (match_add(l->match, &key, MATCH_ENFORCE, &others[i]) == 0)
+			i++;
+	}
+	for (uint32_t i = 0; i < l->n; i++)
+		(void)match_add(l->match, &l->keys[i], MATCH_ENFORCE, &rule);
+	printf("both %u\n", match_count(l->match));
+	for (uint32_t i = 0; i < l->n; i++) {
+		match_unlink(l->match, others[i]);
+		match_recycle(l->match, others[i]);
+	}
+	for (uint32_t i = 0; i < l->n; i++) // those that were in both
+		(void)match_add(l->match, &l->keys[i], MATCH_ENFORCE, &rule);
+	printf("moved %u\n", hosts_move(l));
+	match_huge(l, true);
+	free(others);
 }
 
 static bool denied(const struct lookup *l, const uint8_t addr[16])
@@ -403,6 +450,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	printf("variant %s\n", match_variant(l.match));
+	if (strncmp(argv[1], "replaced", 8) == 0)
+		set_replace(&l);
 	queries_make(&l);
 	measure(&l, argc > 4 ? argv[4] : "none");
 	rte_eal_cleanup();

@@ -367,6 +367,7 @@ static void test_sure(void **state)
 	static const char *const variants[] = {"portable", "avx2", "avx512"};
 	struct match_key wide = host(0x030000);
 	struct fixture f, exceptions;
+	uint32_t exception;
 	struct match_burst b;
 
 	(void)state;
@@ -381,7 +382,10 @@ static void test_sure(void **state)
 	add(f.m, host(0x070001), MATCH_ENFORCE); // 4: a port of it too
 	add(f.m, port_key(0x070001, PROTO_TCP, 443), MATCH_ENFORCE);
 	add(f.m, host(0x080001), MATCH_ENFORCE); // 5: near an exception
-	add(exceptions.m, host(0x080002), MATCH_PROTECT);
+	assert_true(match_far4(exceptions.m, 0x0a080002));
+	exception = add(exceptions.m, host(0x080002), MATCH_PROTECT);
+	assert_false(match_far4(exceptions.m, 0x0a080002));
+	assert_true(match_far4(exceptions.m, 0x0a090002)); // in the same /8
 	for (unsigned v = 0; v < 3; v++) {
 		if (match_variant_set(f.m, variants[v]) < 0)
 			continue;
@@ -397,6 +401,12 @@ static void test_sure(void **state)
 			assert_int_equal(b.sure, follow ? 0x0a : 0x2a);
 		}
 	}
+	match_unlink(exceptions.m, exception);
+	assert_true(match_far4(exceptions.m, 0x0a080002));
+	add(exceptions.m, wide, MATCH_PROTECT);
+	exception = add(exceptions.m, host(0x030007), MATCH_PROTECT);
+	match_unlink(exceptions.m, exception);
+	assert_false(match_far4(exceptions.m, 0x0a030007)); // for the network
 	match_unmap(f.m);
 	match_unmap(exceptions.m);
 }
