@@ -4,6 +4,7 @@
 #include "control/fleet/fleet.h"
 
 #include "control/fleet/fleet_internal.h"
+#include "control/ledger.h"
 #include "control/sources/redis_server.h"
 
 #include <event2/dns.h>
@@ -199,6 +200,26 @@ static void asks_made(void *ctx)
 		fleet_soon(f);
 }
 
+#define NOTES "fleet" // owner of the note
+
+void fleet_terms_load(struct fleet *f)
+{
+	json_t *note = NULL;
+
+	if (ledger_note_get(f->ledger, NOTES, "terms", &note) == 0
+	    && fleet_terms_parse(note, &f->terms) < 0)
+		log_warning("fleet %s: the terms in the ledger are not understood", f->conf->id);
+	json_decref(note);
+}
+
+void fleet_terms_keep(struct fleet *f)
+{
+	json_t *note = fleet_terms_json(&f->terms);
+
+	ledger_note_set(f->ledger, NOTES, "terms", note);
+	json_decref(note);
+}
+
 static void fleet_destroy(struct fleet *f)
 {
 	for (size_t i = 0; i < FLEET_KEYS; i++)
@@ -321,6 +342,7 @@ int fleet_create(
 		fleet_free(f);
 		return error;
 	}
+	fleet_terms_load(f);
 	follow_begin(f);
 	*ret_fleet = f;
 	return 0;
@@ -343,7 +365,8 @@ void fleet_free(struct fleet *f)
 	f->freeing = true;
 	if (f->duty != DUTY_FOLLOWS)
 		give_back(f);
-	if (f->duty == DUTY_LEADS)
+	// What it still commits is sealed; nothing is after this.
+	if (ledger_fleet_leads(f->ledger))
 		ledger_fleet_follow(f->ledger);
 	checkpoint_stop(f);
 	if (f->tick)

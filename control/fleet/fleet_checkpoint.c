@@ -252,6 +252,7 @@ exported(void *ctx, int error, const struct fleet_place *from, const struct flee
 	}
 	w->next.from = *from;
 	w->next.to = *to;
+	w->next.terms = f->terms;
 	w->exported = true;
 	finish(f);
 }

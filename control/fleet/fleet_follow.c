@@ -146,26 +146,35 @@ static void forked(void *ctx, int error, const char *message)
 	ledger_fleet_reset(f->ledger, "the log does not go on from any of our records", settled, f);
 }
 
+void follow_part(struct fleet *f, const struct fleet_place *base, const char *leader)
+{
+	if (f->follow.applying > 0 || f->follow.settling)
+		return;
+	log_warning(
+		"fleet %s: %s leads from record %" PRIu64 "-%" PRIu64 " on, ours is %" PRIu64
+		"-%" PRIu64 ": what came after stays in force here and goes up",
+		f->conf->id,
+		leader,
+		base->epoch,
+		base->number,
+		f->follow.expect.epoch,
+		f->follow.expect.number
+	);
+	fleet_terms_cut(&f->terms, base->epoch);
+	fleet_terms_keep(f);
+	f->follow.settling = true;
+	f->follow.forked_ms = fleet_now_ms();
+	f->calls++;
+	ledger_fleet_fork(f->ledger, base, forked, f);
+}
+
 // The record is a term's first, and its base is behind us.
 static void fork_settle(struct fleet *f, const struct fleet_record *record)
 {
 	char leader[FLEET_NAME_MAX] = "?";
 
-	if (f->follow.applying > 0 || f->follow.settling)
-		return;
 	fleet_epoch_record_parse(record, leader);
-	log_warning(
-		"fleet %s: %s leads from record %" PRIu64 " on, ours is %" PRIu64
-		": what came after stays in force here and goes up",
-		f->conf->id,
-		leader,
-		record->before.number,
-		f->follow.expect.number
-	);
-	f->follow.settling = true;
-	f->follow.forked_ms = fleet_now_ms();
-	f->calls++;
-	ledger_fleet_fork(f->ledger, &record->before, forked, f);
+	follow_part(f, &record->before, leader);
 }
 
 static bool follows(const struct fleet_place *at, const struct fleet_record *record)
@@ -189,6 +198,10 @@ static void apply(struct fleet *f, const struct fleet_record *record)
 
 	w->expect = (struct fleet_place){.epoch = record->epoch, .number = record->number};
 	memcpy(w->expect.mac, record->mac, FLEET_MAC_LEN);
+	if (record->kind == FLEET_EPOCH) {
+		fleet_terms_add(&f->terms, record->epoch, &record->before);
+		fleet_terms_keep(f);
+	}
 	w->applying++;
 	f->calls++;
 	ledger_fleet_apply(f->ledger, record, applied, f);

@@ -223,6 +223,7 @@ struct fleet {
 	struct fleet_lock lock;
 	struct fleet_publish publish;
 	struct fleet_follow follow;
+	struct fleet_terms terms; // of our log; durable
 	struct fleet_resync resync;
 	struct fleet_write write;
 	struct fleet_up_state up;
@@ -244,6 +245,9 @@ bool fleet_back(struct fleet *);
 void fleet_soon(struct fleet *); // a tick at once, from the loop
 struct fleet_id fleet_id(const struct fleet *); // our place
 bool fleet_up(const struct fleet *); // commands can be sent
+
+void fleet_terms_load(struct fleet *);
+void fleet_terms_keep(struct fleet *);
 
 // --- fleet_status.c
 void fleet_alarm(struct fleet *, enum fleet_alarm, const char *format, ...)
@@ -272,6 +276,9 @@ void follow_begin(struct fleet *); // from our place
 void follow_read(struct fleet *);
 void follow_stop(struct fleet *); // what is queued is let go
 void follow_tick(struct fleet *, int64_t now);
+// Our place is ahead of where the log goes on: back to `base`, what came after it stays and goes
+// up.
+void follow_part(struct fleet *, const struct fleet_place *base, const char *leader);
 bool follow_idle(const struct fleet *); // nothing queued or under way
 
 // --- fleet_resync.c

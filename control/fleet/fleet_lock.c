@@ -131,6 +131,29 @@ void lock_lost(struct fleet *f)
 
 // --- leading
 
+static bool term_find(void *ctx, const struct fleet_record *record)
+{
+	struct fleet *f = ctx;
+
+	if (record->kind != FLEET_EPOCH || record->epoch != f->lock.epoch)
+		return true;
+	fleet_terms_add(&f->terms, record->epoch, &record->before);
+	return false;
+}
+
+// The record says what the term began behind: others committed beside us.
+static void term_begin(struct fleet *f)
+{
+	struct fleet_state state;
+	uint64_t after = f->publish.base;
+
+	ledger_fleet_state(f->ledger, &state);
+	if (state.first > after + 1)
+		after = state.first - 1;
+	ledger_fleet_records(f->ledger, after, SIZE_MAX, term_find, f);
+	fleet_terms_keep(f);
+}
+
 static void led(void *ctx, int error, const char *message)
 {
 	struct fleet *f = ctx;
@@ -145,7 +168,13 @@ static void led(void *ctx, int error, const char *message)
 	}
 	f->lock.anew = false;
 	if (error || f->duty == DUTY_FOLLOWS) {
-		log_error("fleet %s: does not lead: %s", f->conf->id, error ? message : "too late");
+		log_error(
+			"fleet %s: does not lead: %s",
+			f->conf->id,
+			!error		     ? "too late"
+				: message[0] ? message
+					     : strerror(-error)
+		);
 		if (!error)
 			ledger_fleet_follow(f->ledger);
 		if (f->duty == DUTY_TAKES)
@@ -161,6 +190,7 @@ static void led(void *ctx, int error, const char *message)
 	fleet_alarm_end(f, ALARM_GAP);
 	fleet_alarm_end(f, ALARM_REWOUND);
 	fleet_alarm_end(f, ALARM_UNEQUAL);
+	term_begin(f);
 	publish_look(f);
 	checkpoint_begin(f, f->lock.fork);
 	if (!anew) {

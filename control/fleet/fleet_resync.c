@@ -96,6 +96,8 @@ static void ended(void *ctx, int error, const char *message)
 		s->checkpoint.from.epoch,
 		s->checkpoint.from.number
 	);
+	f->terms = s->checkpoint.terms;
+	fleet_terms_keep(f);
 	s->running = s->wanted = s->stalls = s->ending = false;
 	s->generation++;
 	s->used = true;
@@ -323,7 +325,16 @@ static void sealed(void *ctx, const redisReply *r)
 	}
 	// The ledger must have what is under way: it is not taken back.
 	if (rc >= 0 && usable(f, &c) && f->follow.applying == 0 && !f->follow.settling) {
-		begin(f, &c);
+		struct fleet_place place;
+		const struct fleet_place *base;
+
+		// What it never had must not be swept: it is ours first, and goes up.
+		ledger_fleet_place(f->ledger, &place);
+		base = fleet_terms_part(&c.terms, &place);
+		if (base)
+			follow_part(f, base, "another");
+		else
+			begin(f, &c);
 		return;
 	}
 	if ((rc < 0 || !usable(f, &c)) && fleet_now_ms() - s->asked_up_ms >= ASK_EVERY_MS)

@@ -115,10 +115,11 @@ static bool ask_send(void *ctx, uint64_t seq, const char *json)
 static void asks_send(struct fleet *f, int64_t now)
 {
 	struct fleet_up_state *u = &f->up;
-	uint64_t before = u->sent;
+	uint64_t before;
 
 	if (u->sent && now - u->sent_ms >= RESEND_MS)
 		u->sent = 0;
+	before = u->sent;
 	ledger_fleet_asks(f->ledger, u->sent, UNDER_WAY_MAX, ask_send, f);
 	if (u->sent != before)
 		u->sent_ms = now;

@@ -300,12 +300,86 @@ int fleet_claimant_parse(const json_t *object, struct fleet_claimant *ret_claima
 	return 0;
 }
 
+// --- terms
+
+void fleet_terms_cut(struct fleet_terms *t, uint64_t epoch)
+{
+	while (t->n > 0 && t->terms[t->n - 1].epoch > epoch)
+		t->n--;
+}
+
+void fleet_terms_add(struct fleet_terms *t, uint64_t epoch, const struct fleet_place *base)
+{
+	fleet_terms_cut(t, epoch - 1);
+	if (t->n == FLEET_TERMS_MAX)
+		memmove(t->terms, t->terms + 1, --t->n * sizeof(t->terms[0]));
+	t->terms[t->n++] = (struct fleet_term){epoch, *base};
+}
+
+const struct fleet_place *
+fleet_terms_part(const struct fleet_terms *t, const struct fleet_place *place)
+{
+	for (size_t i = 0; place->number > 0 && i < t->n; i++) {
+		const struct fleet_place *base = &t->terms[i].base;
+
+		if (t->terms[i].epoch <= place->epoch)
+			continue;
+		// The first term above ours.
+		if (base->epoch < place->epoch
+		    || (base->epoch == place->epoch && base->number < place->number))
+			return base;
+		return NULL;
+	}
+	return NULL;
+}
+
+json_t *fleet_terms_json(const struct fleet_terms *t)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < t->n; i++)
+		json_array_append_new(
+			array,
+			json_pack(
+				"{s:I, s:o}",
+				"epoch",
+				(json_int_t)t->terms[i].epoch,
+				"base",
+				place_json(&t->terms[i].base)
+			)
+		);
+	return array;
+}
+
+int fleet_terms_parse(const json_t *array, struct fleet_terms *ret_terms)
+{
+	struct fleet_terms t = {0};
+	size_t i;
+	json_t *one;
+
+	if (!json_is_array(array) || json_array_size(array) > FLEET_TERMS_MAX)
+		return -EINVAL;
+	json_array_foreach(array, i, one)
+	{
+		struct fleet_term *term = &t.terms[t.n];
+
+		if (natural_get(one, "epoch", &term->epoch) < 0
+		    || place_parse(json_object_get(one, "base"), &term->base) < 0
+		    || term->base.epoch >= term->epoch
+		    || (t.n > 0 && term->epoch <= t.terms[t.n - 1].epoch))
+			return -EINVAL;
+		t.n++;
+	}
+	*ret_terms = t;
+	return 0;
+}
+
 // --- checkpoint
 
 json_t *fleet_checkpoint_json(const struct fleet_checkpoint *c)
 {
 	return json_pack(
-		"{s:o, s:o, s:s, s:I, s:I, s:I}",
+		"{s:o, s:o, s:s, s:I, s:I, s:I, s:o}",
 		"from",
 		place_json(&c->from),
 		"to",
@@ -317,7 +391,9 @@ json_t *fleet_checkpoint_json(const struct fleet_checkpoint *c)
 		"octets",
 		(json_int_t)c->octets,
 		"wall_ms",
-		(json_int_t)c->wall_ms
+		(json_int_t)c->wall_ms,
+		"terms",
+		fleet_terms_json(&c->terms)
 	);
 }
 
@@ -332,6 +408,7 @@ int fleet_checkpoint_parse(const json_t *object, struct fleet_checkpoint *ret_ch
 	    || natural_get(object, "chunks", &chunks) < 0 || chunks > FLEET_CHUNKS_MAX
 	    || natural_get(object, "octets", &c.octets) < 0
 	    || time_get(object, "wall_ms", &c.wall_ms) < 0
+	    || fleet_terms_parse(json_object_get(object, "terms"), &c.terms) < 0
 	    || fleet_id_compare(fleet_place_id(&c.from), fleet_place_id(&c.to)) > 0)
 		return -EINVAL;
 	c.chunks = (uint32_t)chunks;

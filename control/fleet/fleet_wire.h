@@ -7,9 +7,9 @@
 //   record      entry of the stream `log`, its id <epoch>-<number>; fields k (s m e: kind), p (the
 //               predecessor: epoch BE64, number BE64, MAC), d (data), m (MAC)
 //   head        {leader, run, place, count, digest, beat, wall_ms, lease_ms, gone}
-//   checkpoint  {from, to: {epoch, number, mac}, name, chunks, octets, wall_ms}
-//   beat        {gateway, run, beat, wall_ms, role, leads, epoch, number, …, extra}
-//   up          {gateway, run, wall_ms, kind: ask|hint|resync, seq, text}
+//   checkpoint  {from, to: {epoch, number, mac}, name, chunks, octets, wall_ms, terms: [{epoch,
+//   base}]} beat        {gateway, run, beat, wall_ms, role, leads, epoch, number, …, extra} up
+//   {gateway, run, wall_ms, kind: ask|hint|resync, seq, text}
 //
 // Thread: any. Pointers of a parsed record are into the reply.
 
@@ -64,6 +64,28 @@ struct fleet_claimant {
 json_t *fleet_claimant_json(const struct fleet_claimant *);
 int fleet_claimant_parse(const json_t *, struct fleet_claimant *ret_claimant);
 
+// Terms of the log that a gateway holds, oldest first, and where each began. Whoever stands behind
+// the base of the next term, or in a term that is not there, has what this log never had.
+#define FLEET_TERMS_MAX 64 // the newest are kept
+
+struct fleet_term {
+	uint64_t epoch;
+	struct fleet_place base; // of the last record before it
+};
+
+struct fleet_terms {
+	size_t n;
+	struct fleet_term terms[FLEET_TERMS_MAX];
+};
+
+void fleet_terms_add(struct fleet_terms *, uint64_t epoch, const struct fleet_place *base);
+// Those above that epoch never were.
+void fleet_terms_cut(struct fleet_terms *, uint64_t epoch);
+// Where the log parts from a place; NULL: it has that place, as far as is known.
+const struct fleet_place *fleet_terms_part(const struct fleet_terms *, const struct fleet_place *);
+json_t *fleet_terms_json(const struct fleet_terms *);
+int fleet_terms_parse(const json_t *, struct fleet_terms *ret_terms);
+
 #define FLEET_CHUNKS_MAX 100000
 #define FLEET_CHECKPOINT_NAME_MAX 64
 
@@ -73,6 +95,7 @@ struct fleet_checkpoint {
 	uint32_t chunks;
 	uint64_t octets;
 	int64_t wall_ms;
+	struct fleet_terms terms; // of its log
 };
 
 json_t *fleet_checkpoint_json(const struct fleet_checkpoint *);

@@ -27,6 +27,7 @@ struct ledger *fake_new(struct event_base *base)
 
 void fake_free(struct ledger *l)
 {
+	json_decref(l->note);
 	free(l->records);
 	free(l);
 }
@@ -555,4 +556,23 @@ void ledger_fleet_state(struct ledger *l, struct fleet_state *s)
 	};
 	s->fleet_digest.lo = s->digest.lo = fake_count(l);
 	snprintf(s->why, sizeof(s->why), "%s", s->equal ? "" : "counts differ");
+}
+
+// --- notes
+
+int ledger_note_get(struct ledger *l, const char *owner, const char *key, json_t **ret_value)
+{
+	(void)owner;
+	(void)key;
+	*ret_value = json_incref(l->note);
+	return l->note ? 0 : -ENOENT;
+}
+
+int ledger_note_set(struct ledger *l, const char *owner, const char *key, json_t *value)
+{
+	(void)owner;
+	(void)key;
+	json_decref(l->note);
+	l->note = json_incref(value);
+	return 0;
 }

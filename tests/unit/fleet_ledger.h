@@ -49,6 +49,7 @@ struct ledger {
 	bool known, importing, named[FAKE_ENTRIES];
 	uint64_t last_count; // of the last record
 	struct fleet_place from, to;
+	json_t *note;
 	unsigned done_twice, weakened, resets, forks, imports;
 	bool confirmed[FAKE_ENTRIES]; // by a record or checkpoint, and not taken back by one
 };

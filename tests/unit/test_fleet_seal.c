@@ -199,6 +199,40 @@ static void test_texts(void **state)
 	json_decref(json);
 }
 
+// The log: epoch 3 behind 1-40, epoch 7 behind 3-51.
+static void test_terms(void **state)
+{
+	struct fleet_terms t = {0}, read;
+	struct fleet_place base = {.epoch = 1, .number = 40};
+	json_t *json;
+
+	(void)state;
+	fleet_terms_add(&t, 3, &base);
+	base = (struct fleet_place){.epoch = 3, .number = 51};
+	fleet_terms_add(&t, 7, &base);
+#define PART(e, n) fleet_terms_part(&t, &(struct fleet_place){.epoch = e, .number = n})
+	assert_null(PART(0, 0));
+	assert_null(PART(1, 40));
+	assert_ptr_equal(PART(1, 41), &t.terms[0].base);
+	assert_ptr_equal(PART(2, 41), &t.terms[0].base);
+	assert_null(PART(3, 51));
+	assert_ptr_equal(PART(3, 52), &t.terms[1].base);
+	assert_ptr_equal(PART(6, 60), &t.terms[1].base);
+	assert_null(PART(7, 90));
+#undef PART
+	json = fleet_terms_json(&t);
+	assert_int_equal(fleet_terms_parse(json, &read), 0);
+	assert_int_equal(read.n, 2);
+	assert_int_equal(read.terms[1].base.number, 51);
+	json_decref(json);
+	fleet_terms_cut(&t, 3);
+	assert_int_equal(t.n, 1);
+	for (uint64_t e = 10; e < 10 + FLEET_TERMS_MAX; e++)
+		fleet_terms_add(&t, e, &base);
+	assert_int_equal(t.n, FLEET_TERMS_MAX);
+	assert_int_equal(t.terms[0].epoch, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_record),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_terms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
