@@ -365,10 +365,10 @@ void fleet_free(struct fleet *f)
 	f->freeing = true;
 	if (f->duty != DUTY_FOLLOWS)
 		give_back(f);
+	checkpoint_stop(f);
 	// What it still commits is sealed; nothing is after this.
 	if (ledger_fleet_leads(f->ledger))
 		ledger_fleet_follow(f->ledger);
-	checkpoint_stop(f);
 	if (f->tick)
 		event_free(f->tick);
 	if (f->soon)
