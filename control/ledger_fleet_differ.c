@@ -57,15 +57,18 @@ void fleet_mark_local(struct ledger *l, int64_t id)
 		mark_set(l, id, FLEET_LOCAL);
 }
 
-void fleet_mark_new(struct ledger *l)
+void fleet_mark_new(struct ledger *l, int64_t id)
 {
 	scoped_stmt stmt = NULL;
 
 	if (!fleet_follows(l))
 		return;
-	if (sql_prepare(l, "UPDATE claims SET fleet=1 WHERE id = last_insert_rowid()", &stmt) < 0)
+	if (sql_prepare(l, "UPDATE claims SET fleet=1 WHERE id=?1", &stmt) < 0) {
 		transaction_fail(l, -ENOMEM);
-	else if (sql_run(l, stmt) == 0)
+		return;
+	}
+	sqlite3_bind_int64(stmt, 1, id);
+	if (sql_run(l, stmt) == 0)
 		l->now.fleet.differ++;
 }
 

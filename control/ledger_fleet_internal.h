@@ -67,6 +67,7 @@ struct fleet_touch {
 	enum fleet_item_kind kind;
 	struct indicator indicator;
 	struct fleet_item asked; // ASKED only
+	int64_t row; // of a claim, where it is known; 0: not
 	const char *source, *ref, *actor, *as, *why;
 	size_t ident_len;
 	char ident[]; // kind, key, source, ref; then the other texts

@@ -139,7 +139,19 @@ static void put_text(struct fleet_text *t, const char *name, const char *value)
 
 static void put_number(struct fleet_text *t, const char *name, int64_t value)
 {
-	text_printf(t, ",\"%s\":%" PRId64, name, value);
+	uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+	char digits[24];
+	size_t at = sizeof(digits);
+
+	text_add(t, ",\"", 2);
+	text_add(t, name, strlen(name));
+	text_add(t, "\":", 2);
+	do
+		digits[--at] = (char)('0' + left % 10);
+	while (left /= 10);
+	if (value < 0)
+		digits[--at] = '-';
+	text_add(t, digits + at, sizeof(digits) - at);
 }
 
 static void print_claim(struct fleet_text *t, const struct claim *c)
@@ -151,7 +163,7 @@ static void print_claim(struct fleet_text *t, const struct claim *c)
 	if (c->state == CLAIM_HELD)
 		put_text(t, "st", "held");
 	if (c->author_inferred)
-		text_printf(t, ",\"inf\":true");
+		text_add(t, ",\"inf\":true", 11);
 	put_text(t, "case", c->case_number);
 	if (c->tlp != -1)
 		put_number(t, "tlp", c->tlp);
@@ -173,7 +185,9 @@ void item_print(struct fleet_text *t, const struct fleet_item *i)
 {
 	char indicator[INDICATOR_TEXT_MAX];
 
-	text_printf(t, "{\"k\":\"%s%s\"", kinds[i->kind], i->gone ? "-end" : "");
+	text_add(t, "{\"k\":\"", 6);
+	text_add(t, kinds[i->kind], strlen(kinds[i->kind]));
+	text_add(t, "-end\"" + (i->gone ? 0 : 4), i->gone ? 5 : 1);
 	if (i->kind == ITEM_ASKED) {
 		print_asked(t, i);
 		text_add(t, "}", 1);

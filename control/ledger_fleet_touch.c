@@ -85,23 +85,21 @@ static void touch_enter(struct ledger *l, struct fleet_touch *t)
 	HASH_ADD_KEYPTR(hh, l->fleet->touched, t->ident, t->ident_len, t);
 }
 
-void fleet_touch(
-	struct ledger *l,
-	enum fleet_item_kind kind,
-	const char *source,
-	const char *ref,
-	const struct indicator *indicator,
-	const char *actor,
-	const char *as,
-	const char *why
-)
+static struct fleet_touch *
+touch(struct ledger *l,
+      enum fleet_item_kind kind,
+      const char *source,
+      const char *ref,
+      const struct indicator *indicator,
+      const char *actor,
+      const char *as,
+      const char *why)
 {
-	struct ledger_key key = {.len = 0};
+	struct ledger_key key;
 	struct fleet_touch *t;
 	char *at;
 
-	if (!l->now.fleet.leads || l->error)
-		return;
+	key.len = 0;
 	if (indicator)
 		key_pack(indicator, &key);
 	t = touch_create(
@@ -113,7 +111,7 @@ void fleet_touch(
 	);
 	if (!t) {
 		transaction_fail(l, -ENOMEM);
-		return;
+		return NULL;
 	}
 	if (indicator)
 		t->indicator = *indicator;
@@ -122,6 +120,40 @@ void fleet_touch(
 	t->as = append(&at, as);
 	t->why = append(&at, text_of(why));
 	touch_enter(l, t);
+	return t;
+}
+
+void fleet_touch(
+	struct ledger *l,
+	enum fleet_item_kind kind,
+	const char *source,
+	const char *ref,
+	const struct indicator *indicator,
+	const char *actor,
+	const char *as,
+	const char *why
+)
+{
+	if (l->now.fleet.leads && !l->error)
+		touch(l, kind, source, ref, indicator, actor, as, why);
+}
+
+void fleet_touch_row(
+	struct ledger *l,
+	const struct claim *claim,
+	int64_t id,
+	const char *actor,
+	const char *as,
+	const char *why
+)
+{
+	struct fleet_touch *t;
+
+	if (!l->now.fleet.leads || l->error)
+		return;
+	t = touch(l, ITEM_CLAIM, claim->source, claim->ref, &claim->indicator, actor, as, why);
+	if (t)
+		t->row = id;
 }
 
 void fleet_touch_claim(
@@ -236,10 +268,25 @@ int item_load(struct ledger *l, struct fleet_item *i, sqlite3_stmt **ret_stmt)
 
 static void item_release(struct ledger *l, sqlite3_stmt *stmt)
 {
-	if (stmt == l->stmts[STMT_FLEET_CLAIM])
+	if (stmt == l->stmts[STMT_FLEET_CLAIM] || stmt == l->stmts[STMT_FLEET_CLAIM_ROW])
 		sqlite3_reset(stmt);
 	else
 		sqlite3_finalize(stmt);
+}
+
+// By its row, where the touch knows it: half the way of a look by key.
+static int row_load(struct ledger *l, int64_t id, struct fleet_item *i, sqlite3_stmt **ret_stmt)
+{
+	sqlite3_stmt *stmt = l->stmts[STMT_FLEET_CLAIM_ROW];
+	int rc;
+
+	sqlite3_bind_int64(stmt, 1, id);
+	rc = sqlite3_step(stmt);
+	i->gone = rc != SQLITE_ROW;
+	if (rc == SQLITE_ROW)
+		claim_row(stmt, i);
+	*ret_stmt = stmt;
+	return sql_errno(rc, l->db);
 }
 
 static void touch_print(struct ledger *l, const struct fleet_touch *t, struct fleet_text *text)
@@ -268,7 +315,7 @@ static void touch_print(struct ledger *l, const struct fleet_touch *t, struct fl
 		item.held = t->ref[0] == '2' ? 2 : 1;
 	if (!item_is_note(t->kind))
 		key_pack(&t->indicator, &item.key);
-	r = item_load(l, &item, &stmt);
+	r = t->row ? row_load(l, t->row, &item, &stmt) : item_load(l, &item, &stmt);
 	if (r < 0)
 		transaction_fail(l, r);
 	else

@@ -85,6 +85,7 @@ enum stmt {
 	STMT_FLEET_PUT,
 	STMT_FLEET_RECORD_ADD,
 	STMT_FLEET_CLAIM,
+	STMT_FLEET_CLAIM_ROW,
 	STMT_FLEET_CLAIM_PUT,
 	STMT_FLEET_THEIRS,
 	STMT_FLEET_LOCAL,
@@ -462,11 +463,20 @@ bool fleet_note_owner(const char *owner); // are its notes the fleet's?
 void fleet_touch_claim(
 	struct ledger *, const struct claim *, const char *actor, const char *as, const char *why
 );
+// The same of a claim that is there, by the id of its row.
+void fleet_touch_row(
+	struct ledger *,
+	const struct claim *,
+	int64_t id,
+	const char *actor,
+	const char *as,
+	const char *why
+);
 // Operators act here, and the leader is another gateway.
 bool fleet_follows(const struct ledger *);
 // A claim that is about to be written here, on a follower: local from now on.
 void fleet_mark_local(struct ledger *, int64_t id);
-void fleet_mark_new(struct ledger *); // the row just made
+void fleet_mark_new(struct ledger *, int64_t id); // the row just made
 // A claim that ends here: true where the row stays, because the log has it.
 bool fleet_mark_away(struct ledger *, const struct claim_row *);
 void fleet_expiring(struct ledger *, bool); // what ends now, a clock ends

@@ -129,6 +129,12 @@ static const char *const migrations[FORMAT] = {
 	      "PRAGMA user_version = 6;",
 };
 
+#define FLEET_CLAIM                                                                                \
+	"SELECT id, until, created, orphaned_since, held, action, state, author, inferred,"        \
+	" reason, case_number, tlp, fleet, theirs_action, theirs_until,"                           \
+	" CASE WHEN held IS NOT NULL THEN"                                                         \
+	" (SELECT 1 + shrink FROM held h WHERE h.id = claims.held) END FROM claims"
+
 static const char *const statements[STMT_N] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
 	[STMT_COMMIT] = "COMMIT",
@@ -206,11 +212,8 @@ static const char *const statements[STMT_N] = {
 	[STMT_FLEET_RECORD_ADD]
 	= "INSERT INTO fleet_records(number, epoch, kind, before_epoch, before_mac, mac, data)"
 	  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-	[STMT_FLEET_CLAIM]
-	= "SELECT id, until, created, orphaned_since, held, action, state, author, inferred,"
-	  " reason, case_number, tlp, fleet, theirs_action, theirs_until,"
-	  " (SELECT 1 + shrink FROM held h WHERE h.id = claims.held)"
-	  " FROM claims WHERE source=?1 AND ref=?2 AND key=?3",
+	[STMT_FLEET_CLAIM] = FLEET_CLAIM " WHERE source=?1 AND ref=?2 AND key=?3",
+	[STMT_FLEET_CLAIM_ROW] = FLEET_CLAIM " WHERE id=?1",
 	[STMT_FLEET_CLAIM_PUT]
 	= "INSERT INTO claims(source, ref, key, action, state, created, until, due,"
 	  " orphaned_since, held, tlp, author, inferred, reason, case_number)"

@@ -355,7 +355,7 @@ static void put_audit(struct ledger *l, const struct put *put, const char *actio
 		detail_text(&detail, "author_is", "inferred");
 	detail_text(&detail, "reason", c->reason);
 	audit_add(l, put->actor->name, action, object, detail_end(&detail));
-	fleet_touch_claim(l, c, put->actor->name, action, note);
+	fleet_touch_row(l, c, put->row.id, put->actor->name, action, note);
 }
 
 void claim_count(struct ledger *l, struct source *s, enum claim_state state, int by)
@@ -388,8 +388,10 @@ static void put_write(struct ledger *l, struct put *put, bool hold, const char *
 	put_bind(l, stmt, put, held);
 	if (sql_run(l, stmt) < 0)
 		return;
-	if (!put->found)
-		fleet_mark_new(l);
+	if (!put->found) {
+		put->row.id = sqlite3_last_insert_rowid(l->db);
+		fleet_mark_new(l, put->row.id);
+	}
 	if (hold) // first: a change that counts nothing ends, and this may be the same one
 		held_count(l, held, 1);
 	if (put->found) {
