@@ -180,8 +180,8 @@ claim_moved(struct drain *d, struct wb_hive *h, json_t *old, const char *key, co
 static json_t *cause_text(const json_t *cause, const char *actor)
 {
 	const char *text = json_string_value(cause);
-	bool person = strncmp(actor, "uid ", 4) == 0
-		|| (strncmp(actor, "token ", 6) == 0 && !strstr(actor, " for "));
+	bool person = (strncmp(actor, "uid ", 4) == 0 || strncmp(actor, "token ", 6) == 0)
+		&& !strstr(actor, " for ");
 
 	return person ? json_sprintf("%s (%s)", text, actor) : json_string(text);
 }

@@ -217,6 +217,7 @@ void wb_finish(struct wb_hive *); // all that can be done now is done
 // --- writeback_send.c
 void wb_op_begin(struct wb_hive *, struct wb_case *);
 void wb_look_again(struct wb_hive *);
+bool wb_applied_has(const struct wb_hive *, struct revision needed); // the data plane has it
 void wb_attempts_next(struct wb_hive *);
 
 // --- writeback_tags.c

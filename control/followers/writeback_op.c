@@ -220,8 +220,8 @@ static void case_end(struct wb_hive *h)
 
 	if (c->touched) // meanwhile
 		wb_case_later(h, c, h->conf->writeback.delay_ms);
-	else if (h->op.seen.waits)
-		wb_case_later(h, c, -1);
+	else if (h->op.seen.waits) // unless it came while the row was written: nobody wakes it then
+		wb_case_later(h, c, wb_applied_has(h, c->revision) ? 0 : -1);
 	else if (h->op.later_ms)
 		wb_case_later(h, c, h->op.later_ms - wb_clock_ms());
 	else

@@ -350,7 +350,7 @@ static void seen_act(struct wb_hive *h, json_t *after)
 		wb_tags_next(h);
 }
 
-static bool applied_has(const struct wb_hive *h, struct revision needed)
+bool wb_applied_has(const struct wb_hive *h, struct revision needed)
 {
 	const struct writeback_view *view = &h->owner->view;
 	struct list_state state;
@@ -371,7 +371,7 @@ void wb_look_again(struct wb_hive *h)
 		.source = h->source,
 		.ref = c->ref,
 		.conf = &h->conf->writeback,
-		.applied = applied_has(h, c->revision),
+		.applied = wb_applied_has(h, c->revision),
 		.now = wb_now(),
 		.f5 = h->owner->view.f5,
 		.f5_ctx = h->owner->view.ctx,

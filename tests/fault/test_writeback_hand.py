@@ -5,6 +5,7 @@ where control is killed in between."""
 
 import http.client
 import json
+import random
 import socket
 import unittest
 
@@ -226,6 +227,50 @@ class Hand(test_writeback.Case):
             self.restart()
             self.until_told(case, "denied")
             self.quiet(case, n)
+
+    @both
+    def test_any_faults_any_restarts(self, version):
+        """Whatever happens on the way, and in whatever order: one text for each thing that people did."""
+        seed = random.randrange(1 << 32)
+        chance = random.Random(seed)
+        self.hive.set(index_delay_ms=300)
+        self.configure(index_delay_ms=600)
+        self.restart()
+        lab.wait_for(lambda: self.source().get("reconciled"), "a listing", 20)
+        cases = [(self.case(f"198.18.0.{i + 1}", "192.168.1.1", close=False)[0], [], []) for i in range(3)]
+        words = {"block": "is denied", "unblock": "denied no longer"}
+        test_writeback.PAUSE.wait(1)  # TheHive's index has the observables
+        with self.subTest(seed=seed):
+            for _ in range(10):
+                case, done, refused = chance.choice(cases)
+                act = "unblock" if "block" in done[-1:] else "block"
+                if chance.random() < 0.6:
+                    how = chance.choice(["lost", "lost", "500", "close", "truncated", "html"])
+                    path = chance.choice(["POST .*(comment|log|task)$", "PATCH", "query.*(comments|tasks)"])
+                    self.hive.fail(how, n=1, path=path, user=GATEWAY)
+                status, answer = self.unblock(case) if act == "unblock" else self.block(case)
+                self.assertEqual(status, 200, answer)
+                refused.extend([answer] if answer["refused"] else [])
+                done.append(act)
+                if chance.random() < 0.4:
+                    self.restart()
+                    lab.wait_for(lambda: self.source().get("state") == "up", "TheHive", 30)
+                self.until_counted(case, {words[act]: done.count(act)}, done)
+            self.hive.heal()
+            self.settled()
+            for case, done, refused in cases:
+                self.until_counted(case, {"not blocked by hand": len(refused), words["block"]: done.count("block"),
+                                          words["unblock"]: done.count("unblock")}, done)
+
+    def until_counted(self, case, wanted, done):
+        def counts():
+            told = self.hive.told(case)
+            return {words: sum(words in text for text in told) for words in wanted}
+        try:
+            lab.wait_for(lambda: all(n >= wanted[w] for w, n in counts().items()), "what was done is told", 60)
+        except TimeoutError:
+            pass
+        self.assertEqual(counts(), wanted, (done, self.hive.told(case), self.follower()))
 
     # --- false positives
 
