@@ -380,6 +380,154 @@ static void test_checkpoint_wrong(void **state)
 	same_everywhere(w);
 }
 
+// A ledger that was single has claims that no log knows: they stay, and become the fleet's.
+static void test_joining(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = &w->nodes[1].f;
+	struct indicator net = indicator_of("198.51.100.0/24");
+	struct entry e;
+
+	operator_blocks(&w->nodes[0].f, "203.0.113.1");
+	operator_blocks(&w->nodes[2].f, "203.0.113.1");
+	ledger_close(of(&w->nodes[1]));
+	protect_free(f->protect);
+	assert_int_equal(protect_create(true, PROTECT_REFUSE, &f->protect), 0);
+	fixture_open(f);
+	put(f, "operator", "x", "203.0.113.2", CLAIM_ENFORCE, UNTIL_FOREVER);
+	put(f, "thehive:soc", "soc/1/1", "203.0.113.3", CLAIM_ENFORCE, UNTIL_FOREVER);
+	ledger_allow(of(&w->nodes[1]), &net, in_seconds(f, 600), &somebody, done_cb, f);
+	settle(&w->nodes[1]);
+	node_open(&w->nodes[1]);
+	begin(w);
+	assert_true(entry_is(f, "203.0.113.2", &e));
+	assert_true(entry_is(f, "203.0.113.3", &e));
+	struct fleet_state s = state_of(&w->nodes[1]);
+	assert_true(s.equal);
+	assert_int_equal(s.local, 2);
+	assert_int_equal(s.asks, 3);
+	ask_all(w, &w->nodes[1], 100);
+	ask_all(w, &w->nodes[2], 100);
+	catch_up(w);
+	// Once only: what a log of ours ends ends.
+	assert_true(entry_is(&w->nodes[2].f, "203.0.113.3", &e));
+	op(&w->nodes[0].f, SUBMIT_END, "operator", "x", "203.0.113.2");
+	give_begin(w);
+	give_all(w);
+	assert_true(take_over(w, &w->nodes[1]));
+	catch_up(w);
+	assert_false(entry_is(f, "203.0.113.2", &e));
+	same_everywhere(w);
+}
+
+static int module_asked(void *ctx, const char *gateway, const json_t *ask, char message[192])
+{
+	const char **got = ctx;
+
+	got[0] = strdup(gateway);
+	got[1] = strdup(json_string_value(json_object_get(ask, "what")));
+	snprintf(message, 192, "taken");
+	return 0;
+}
+
+static void test_asks_of_all_kinds(void **state)
+{
+	struct world *w = *state;
+	struct node *n = &w->nodes[1];
+	struct indicator net = indicator_of("192.0.2.0/28"), host = indicator_of("192.0.2.99");
+	const char *got[2] = {NULL, NULL};
+	json_t *ask = json_pack("{s:s, s:s}", "op", "alert", "what", "a lure");
+	struct submit_item held
+		= put_item("thehive:soc", "soc/3/1", "203.0.113.50", CLAIM_ENFORCE, UNTIL_FOREVER);
+	struct entry e;
+
+	begin(w);
+	held.claim.state = CLAIM_HELD;
+	held.cause = "its source says so";
+	submit_one(&w->nodes[0].f, held);
+	catch_up(w);
+	ledger_fleet_asked_set(of(w->leader), module_asked, got);
+	ledger_protect(of(n), &net, &somebody, done_cb, &n->f);
+	ledger_allow(of(n), &host, in_seconds(&n->f, 100), &somebody, done_cb, &n->f);
+	ledger_allow_end(of(n), &host, &somebody, done_cb, &n->f);
+	ledger_pause_fleet(of(n), in_seconds(&n->f, 60), &somebody, done_cb, &n->f);
+	ledger_held_approve(of(n), 1, &somebody, done_cb, &n->f);
+	ledger_fleet_ask(of(n), ask, done_cb, &n->f);
+	json_decref(ask);
+	settle(n);
+	// At once here.
+	assert_true(entry_is(&n->f, "203.0.113.50", &e));
+	assert_true(ledger_pause_until(of(n)) > 0);
+	assert_true(ledger_fleet_asks_since(of(n)) > 0);
+	assert_int_equal(state_of(n).asks, 6);
+	assert_int_equal(ask_all(w, n, 100), 6);
+	settle(w->leader);
+	catch_up(w);
+	assert_int_equal(state_of(n).asks, 0);
+	assert_string_equal(got[0], "gw1");
+	assert_string_equal(got[1], "a lure");
+	assert_true(entry_is(&w->nodes[2].f, "203.0.113.50", &e));
+	assert_int_equal(ledger_pause_until(of(&w->nodes[2])), ledger_pause_until(of(n)));
+	same_everywhere(w);
+	assert_int_equal(operator_blocks(&w->nodes[2].f, "192.0.2.3"), SUBMIT_PROTECTED);
+	free((void *)(uintptr_t)got[0]);
+	free((void *)(uintptr_t)got[1]);
+}
+
+// A leader that takes the next epoch; answers that were lost; records that are trimmed.
+static void test_leader_goes_on(void **state)
+{
+	struct world *w = *state;
+	struct node *n = &w->nodes[1];
+	struct fleet_place place;
+	struct fleet_state s;
+
+	begin(w);
+	catch_up(w);
+	operator_blocks(&n->f, "203.0.113.3");
+	ask_all(w, n, 100);
+	// The answer is lost with the leader; it leads again, and is asked again.
+	step_down(w);
+	lead(w, &w->nodes[2]);
+	publish(w, SIZE_MAX);
+	while (follow(w, &w->nodes[0], 100))
+		;
+	ask_all(w, &w->nodes[0], 100);
+	publish(w, SIZE_MAX);
+	while (follow(w, &w->nodes[0], 100))
+		;
+	step_down(w);
+	lead(w, &w->nodes[0]);
+	ask_all(w, n, 100);
+	catch_up(w);
+	same_everywhere(w);
+	// Twice is answered twice.
+	assert_int_equal(state_of(n).asks, 0);
+	w->leader->waiting++;
+	ledger_fleet_lead(of(w->leader), ++w->epoch, applied_cb, w->leader);
+	drain(w->leader);
+	assert_int_equal(w->leader->last_error, 0);
+	assert_true(ledger_fleet_leads(of(w->leader)));
+	operator_blocks(&w->nodes[0].f, "203.0.113.4");
+	catch_up(w);
+	same_everywhere(w);
+	ledger_fleet_place(of(n), &place);
+	assert_int_equal(place.epoch, w->epoch);
+	ledger_fleet_trim(of(w->leader), place.number);
+	settle(w->leader);
+	ledger_fleet_state(of(w->leader), &s);
+	assert_int_equal(s.first, place.number);
+	assert_int_equal(s.records, 1);
+	assert_int_equal(
+		ledger_fleet_records(of(w->leader), place.number - 2, SIZE_MAX, publish_cb, NULL),
+		-ESTALE
+	);
+	node_reopen(w->leader);
+	ledger_fleet_state(of(w->leader), &s);
+	assert_int_equal(s.records, 1);
+	assert_false(s.leads);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -392,6 +540,9 @@ int main(void)
 		T(test_epochs),
 		T(test_fork),
 		T(test_checkpoint_wrong),
+		T(test_joining),
+		T(test_asks_of_all_kinds),
+		T(test_leader_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
