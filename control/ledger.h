@@ -205,6 +205,11 @@ int ledger_reader_open(
 int ledger_reader_next(struct ledger_reader *, size_t max, entry_cb, void *ctx);
 void ledger_reader_close(struct ledger_reader *);
 
+// Where the data plane's list stands, told by its follower at each answer: changes of lists wait
+// while it is more than some of their batches behind, for what cases and operators do comes after
+// them in the log; and (`compares`) while it is sent the whole list. {0, 0}: nobody waits for it.
+void ledger_link_at(struct ledger *, struct revision, bool compares);
+
 // Woken on the loop after each commit that changed something it watches.
 enum ledger_topic {
 	LEDGER_ENTRIES = 1, // the list's revision moved

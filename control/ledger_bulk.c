@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINK_BEHIND_MAX 1 // revisions, of a message each; then a batch of some four goes on
+#define LINK_PATIENCE_MS 1000
 #define MESSAGE_CHANGES 1300 // as control/followers/dataplane_batch.c
 #define MESSAGE_OCTETS 62000 // of records on the link
 #define RECORD_WIRE 56 // of an address there, with padding
@@ -259,6 +261,25 @@ bool bulk_flush(struct ledger *l)
 	fleet_tell(l->lists, b);
 	log_trim(l);
 	return l->now.revision.number != number;
+}
+
+void ledger_link_at(struct ledger *l, struct revision revision, bool compares)
+{
+	if (compares || revision_compare(revision, l->link) != 0)
+		l->link_ms = clock_boot_ms(l);
+	l->link = revision;
+	l->link_compares = compares;
+}
+
+// One that comes no further is waited for no longer: it will compare in full.
+bool bulk_waits(const struct ledger *l)
+{
+	const struct revision now = l->state.revision;
+	bool behind = l->link_compares
+		|| (l->link.epoch == now.epoch && now.number > l->link.number + LINK_BEHIND_MAX);
+
+	return (l->link.epoch || l->link_compares) && behind
+		&& clock_boot_ms(l) - l->link_ms < LINK_PATIENCE_MS;
 }
 
 int bulk_take(struct ledger *l, struct list_batch *b, bool *ret_behind)

@@ -240,6 +240,9 @@ struct ledger {
 	struct lists *lists;
 	struct list_batch *bulk; // being committed; NULL: none
 	struct bulk_out *bulk_out;
+	struct revision link; // the data plane's; {0, 0}: nobody waits for it
+	bool link_compares;
+	int64_t link_ms; // CLOCK_BOOTTIME, when it last came further
 	int bulk_error;
 	uint8_t claimed[CLAIMED_BITS / 8];
 };

@@ -17,6 +17,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define POINTS_MAX 64 // changes of members that were named: those wait for nothing
+#define PACE_US 1000
+
 struct loop_list *loop_list_find(struct lists *ls, uint32_t id)
 {
 	for (size_t i = 0; i < ls->n; i++)
@@ -382,6 +385,10 @@ static void proposal_take(struct lists *ls)
 	pthread_mutex_unlock(&ls->mutex);
 	if (!made)
 		return;
+	if (ls->batch->n > POINTS_MAX && bulk_waits(ls->ledger)) {
+		evtimer_add(ls->pace, &(struct timeval){.tv_usec = PACE_US});
+		return;
+	}
 	r = bulk_take(ls->ledger, ls->batch, &behind);
 	l = loop_list_find(ls, ls->batch->list);
 	if (r == 0 && ls->batch->n > 0) {
@@ -395,6 +402,13 @@ static void proposal_take(struct lists *ls)
 	ls->proposal = r < 0 ? PROPOSAL_REFUSED : behind ? PROPOSAL_BEHIND : PROPOSAL_TAKEN;
 	pthread_cond_broadcast(&ls->cond);
 	pthread_mutex_unlock(&ls->mutex);
+}
+
+static void pace_come(evutil_socket_t fd, short what, void *ctx)
+{
+	(void)fd;
+	(void)what;
+	proposal_take(ctx);
 }
 
 static void told(evutil_socket_t fd, short what, void *ctx)
@@ -633,8 +647,9 @@ int lists_open(struct ledger *l)
 	if (ls->event_fd < 0 || !ls->batch)
 		return -ENOMEM;
 	ls->event = event_new(l->base, ls->event_fd, EV_READ | EV_PERSIST, told, ls);
+	ls->pace = evtimer_new(l->base, pace_come, ls);
 	ls->second = event_new(l->base, -1, EV_PERSIST, each_second, ls);
-	if (!ls->event || !ls->second || event_add(ls->second, &second) < 0)
+	if (!ls->event || !ls->second || !ls->pace || event_add(ls->second, &second) < 0)
 		return -ENOMEM;
 	return files_open(ls);
 }
@@ -723,6 +738,8 @@ void lists_free(struct lists *ls)
 		event_free(ls->event);
 	if (ls->second)
 		event_free(ls->second);
+	if (ls->pace)
+		event_free(ls->pace);
 	if (ls->event_fd >= 0)
 		close(ls->event_fd);
 	pthread_mutex_destroy(&ls->mutex);

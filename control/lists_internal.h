@@ -216,7 +216,7 @@ struct lists {
 	struct lists_db db; // the loop's: reads committed pages
 	struct loop_list lists[LISTS_MAX]; // the loop's, but where said
 	size_t n;
-	struct event *event, *second;
+	struct event *event, *second, *pace;
 	list_approved approved;
 	void *approved_ctx;
 	uint64_t batches, changes;
@@ -358,4 +358,5 @@ int batch_bare(struct lists *, struct worker_list *, uint8_t payload_flags);
 // Commits a batch: 0, or -errno and nothing of it holds. ret_behind: lists.db lacks it.
 int bulk_take(struct ledger *, struct list_batch *, bool *ret_behind);
 bool bulk_flush(struct ledger *); // during the commit
+bool bulk_waits(const struct ledger *); // for the data plane to come along
 int bulk_open(struct ledger *); // what lists.db lacks, and whether the two belong together

@@ -133,6 +133,7 @@ static void disconnect(struct dataplane *d, const char *why)
 	d->exceptions = NULL;
 	// What an operator forced was for the list as the other end had it then.
 	d->sync.running = d->sync.force = d->force_due = false;
+	link_tell(d->ledger, &d->live, &d->sync, false);
 	free(d->status);
 	d->status = NULL;
 	breakglass_audit_session(d->breakglass);
@@ -471,6 +472,7 @@ static void result_take(struct dataplane *d, const struct wire_result *m)
 	else
 		result_bad(d, m);
 	step(d);
+	link_tell(d->ledger, &d->live, &d->sync, !d->why[TOPIC_LIST][0]);
 }
 
 static void breakglass_written(void *ctx, uint64_t seq)

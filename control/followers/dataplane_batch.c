@@ -171,6 +171,13 @@ int sync_message(
 	return (int)p.len;
 }
 
+void link_tell(
+	struct ledger *ledger, const struct list_state *live, const struct sync *s, bool well
+)
+{
+	ledger_link_at(ledger, well ? live->revision : (struct revision){0}, well && s->running);
+}
+
 // --- exceptions
 
 struct exception_walk {

@@ -29,6 +29,9 @@ void sync_begin(struct sync *, struct ledger *);
 // The next message and its type. -errno: the ledger could not be read.
 int sync_message(struct sync *, struct ledger *, uint8_t *out, size_t room, uint16_t *ret_type);
 
+// Tells the ledger where the other end stands. `well`: it takes what it is sent.
+void link_tell(struct ledger *, const struct list_state *live, const struct sync *, bool well);
+
 // The whole exception set, message by message.
 struct exception_walk;
 // -E2BIG: there are more than WIRE_EXCEPTIONS_MAX, and a set in part is never sent. free() ends it.

@@ -470,6 +470,65 @@ static void test_points(void **state)
 	state_check(f);
 }
 
+// A data plane that comes along every 300 ms only.
+struct link {
+	struct fixture *f;
+	struct revision at;
+	uint64_t furthest; // behind, in revisions
+	struct event *timer;
+};
+
+static void link_move(evutil_socket_t fd, short what, void *ctx)
+{
+	struct link *link = ctx;
+
+	(void)fd;
+	(void)what;
+	link->at = link->f->ledger->state.revision;
+	ledger_link_at(link->f->ledger, link->at, false);
+}
+
+static void link_look(void *ctx, unsigned topics)
+{
+	struct link *link = ctx;
+	uint64_t behind = link->f->ledger->state.revision.number - link->at.number;
+
+	(void)topics;
+	if (behind > link->furthest)
+		link->furthest = behind;
+}
+
+static void test_link(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t list = list_open(f, "bad");
+	struct link link = {.f = f};
+	const struct timeval each = {.tv_usec = 300000};
+
+	link.timer = event_new(f->base, -1, EV_PERSIST, link_move, &link);
+	assert_int_equal(ledger_watch(f->ledger, LEDGER_ENTRIES, link_look, &link), 0);
+	link_move(-1, 0, &link);
+	event_add(link.timer, &each);
+	hosts_read(f, list, 30000, 0, true);
+	assert_int_equal(count_of(f), 30000);
+	assert_true(link.furthest > 0);
+	assert_true(
+		link.furthest <= 10
+	); // of 24: two batches, and one for a machine that stood still
+	// One that comes no further, or is sent everything for ever, is not waited for for ever.
+	event_free(link.timer);
+	for (int i = 0; i < 2; i++) {
+		list = list_open(f, i ? "worst" : "worse");
+		ledger_link_at(f->ledger, link.at, i);
+		lists_read_begin(f->ledger->lists, list);
+		hosts_feed(f, list, 30000 + 15000 * i, 45000 + 15000 * i, 0);
+		read_end(f, list, true);
+	}
+	assert_int_equal(count_of(f), 60000);
+	ledger_unwatch(f->ledger, link_look, &link);
+	state_check(f);
+}
+
 static void test_ends(void **state)
 {
 	struct fixture *f = *state;
@@ -714,6 +773,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unconfirmed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_brakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_points, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_redo, setup, teardown),
