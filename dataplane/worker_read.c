@@ -128,7 +128,9 @@ static __attribute__((target("avx512f,avx512bw,avx512vl"))) void
 plain_ask_wide(struct worker_flight *f, bool source)
 {
 	static const uint8_t nothing[64];
+	const _Atomic(uint32_t) *near = f->match.filters->near; // as match_expect4
 	const unsigned n = f->n;
+	_Alignas(64) uint32_t words[PACKET_COMMONS_WIDE];
 	__m512i bytes = _mm512_setzero_si512();
 	uint64_t plain = 0;
 	uint32_t n4 = 0;
@@ -152,14 +154,16 @@ plain_ask_wide(struct worker_flight *f, bool source)
 		);
 		transport = _mm512_or_si512(transport, _mm512_slli_epi32(order, 24));
 		bytes = _mm512_mask_add_epi32(bytes, taken, bytes, len);
-		_mm512_storeu_si512(&f->match.v4[n4], _mm512_maskz_compress_epi32(taken, addr));
+		addr = _mm512_maskz_compress_epi32(taken, addr); // behind the last: 0.0.0.0
+		_mm512_storeu_si512(&f->match.v4[n4], addr);
 		_mm512_storeu_si512(
 			&f->match.about4[n4], _mm512_maskz_compress_epi32(taken, transport)
 		);
-		plain |= (uint64_t)taken << i;
+		_mm512_store_si512(words, _mm512_srli_epi32(addr, 13));
 #pragma GCC unroll 16
-		for (unsigned k = 0; k < PACKET_COMMONS_WIDE; k++) // behind the last: 0.0.0.0
-			match_expect4(&f->match, n4 + k);
+		for (unsigned k = 0; k < PACKET_COMMONS_WIDE; k++)
+			__builtin_prefetch(&near[words[k]]);
+		plain |= (uint64_t)taken << i;
 		n4 += (unsigned)__builtin_popcount(taken);
 	}
 	f->match.n4 = n4;
