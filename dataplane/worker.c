@@ -508,6 +508,8 @@ static void flights_step(struct worker *w, struct worker_flight *received)
 		flight_read(w, f);
 		flight_count(w, f);
 	}
+	if (w->read)
+		match_filter(w->live->entries, &w->read->match);
 	if (w->flying)
 		match_look(w->live->entries, &w->flying->match);
 	if (w->read)

@@ -768,6 +768,11 @@ void match_lookup(
 			  : (struct match_hit){.enforce = MATCH_NONE, .monitor = MATCH_NONE};
 }
 
+void match_filter(const struct match *m, struct match_burst *b)
+{
+	m->reader->filter(m, b);
+}
+
 void match_begin(const struct match *m, struct match_burst *b)
 {
 	m->reader->begin(m, b);

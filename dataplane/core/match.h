@@ -136,7 +136,7 @@ struct match_burst {
 	// By match_begin: what is left to look at. Of IPv4: address, index into v4 and about4, line
 	// of hosts, bit there that tells to go on.
 	unsigned n_left, n_rest, n_probes;
-	bool looked, wides;
+	bool filtered, looked, wides;
 	_Alignas(64) uint32_t left_addr[MATCH_BURST + 16]; // some are written too many
 	uint8_t left[MATCH_BURST + 16];
 	uint32_t left_line[MATCH_BURST];
@@ -159,6 +159,7 @@ static inline void match_clear(const struct match *m, struct match_burst *b)
 	b->filters = (const struct match_filters *)m;
 	b->next = NULL;
 	b->n4 = b->n6 = b->pushed = 0;
+	b->filtered = false;
 }
 
 // The first `n` positions are the caller's, for match_push_at and match_place4, in any order, each
@@ -282,6 +283,9 @@ match_push(struct match_burst *b, uint8_t family, const uint8_t *addr, uint8_t p
 // reads, so that it pays to do something else between them. Both under one reader's section: no
 // quiescent state between them.
 void match_begin(const struct match *, struct match_burst *);
+// Right before the first, and with something else to do between the two, for its result takes a
+// while. May be left out.
+void match_filter(const struct match *, struct match_burst *);
 // Between the two, where there is something else to do on both sides of it: most hosts are settled,
 // and what the others and hits will need is asked for. May be left out.
 void match_look(const struct match *, struct match_burst *);

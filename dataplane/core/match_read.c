@@ -420,9 +420,16 @@ static void begin6(const struct match *m, struct match_burst *b)
 
 // --- the steps
 
-static void begin4(const struct match *m, struct match_burst *b)
+static void filter(const struct match *m, struct match_burst *b)
 {
 	near_filter(m, b);
+	b->filtered = true;
+}
+
+static void begin4(const struct match *m, struct match_burst *b)
+{
+	if (!b->filtered)
+		filter(m, b);
 	for (unsigned i = 0; i < b->n_left; i++) {
 		uint32_t addr = b->left_addr[i];
 		uint64_t hash = host_hash(m, addr);
@@ -637,6 +644,7 @@ const struct match_reader READER(MATCH_VARIANT) = {
 	.host_hash = host_hash_slow,
 	.host_look = host_look,
 	.key_hash = key_hash_slow,
+	.filter = filter,
 	.begin = begin,
 	.look = look,
 	.end = end,

@@ -99,6 +99,7 @@ struct match_reader {
 	uint64_t (*host_hash)(const struct match *, uint32_t addr);
 	unsigned (*host_look)(const struct host_line *, uint32_t addr, unsigned *ret_free);
 	uint64_t (*key_hash)(const struct match *, const struct match_key *);
+	void (*filter)(const struct match *, struct match_burst *);
 	void (*begin)(const struct match *, struct match_burst *);
 	void (*look)(const struct match *, struct match_burst *);
 	void (*end)(const struct match *, struct match_burst *);

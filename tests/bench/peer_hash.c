@@ -75,6 +75,19 @@ void peer_hash_match_begin(const struct match *m, struct match_burst *b)
 	}
 }
 
+// The hash has no such steps.
+void peer_hash_match_filter(const struct match *m, struct match_burst *b)
+{
+	(void)m;
+	(void)b;
+}
+
+void peer_hash_match_look(const struct match *m, struct match_burst *b)
+{
+	(void)m;
+	(void)b;
+}
+
 void peer_hash_match_end(const struct match *m, struct match_burst *b)
 {
 	uint64_t found = b->hits;

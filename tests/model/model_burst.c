@@ -303,6 +303,10 @@ static void round_run(struct model *m)
 		m->rules[i].before = m->rules[i].action;
 	burst_draw(m);
 	(void)match_variant_set(m->match, variants[below(3)]);
+	if (below(2)) {
+		match_filter(m->match, &m->burst);
+		(void)match_variant_set(m->match, variants[below(3)]);
+	}
 	match_begin(m->match, &m->burst);
 	for (unsigned i = 0; i < during; i++) {
 		if (i == during / 2 && below(2))
