@@ -38,6 +38,17 @@ static int writer_flush(struct snapshot_writer *w)
 	siphash_update(&w->sum, w->buffer, w->used);
 	rc = list_write_all(w->fd, w->buffer, w->used);
 	w->used = 0;
+	// Piece by piece to the disk: the tens of megabytes of a large list, left for the end,
+	// would hold up every fsync of ledger and journal meanwhile. Only a help: fsync makes it
+	// durable.
+	if (rc == 0)
+		sync_file_range(
+			w->fd,
+			0,
+			0,
+			SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE
+				| SYNC_FILE_RANGE_WAIT_AFTER
+		);
 	return rc;
 }
 
