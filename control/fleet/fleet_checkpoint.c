@@ -351,13 +351,18 @@ static void check(struct fleet *f, int64_t now)
 	f->write.checking = REDIS_SEND(f->commands, checked, f, "GET", f->keys[KEY_SEAL]) == 0;
 }
 
+void checkpoint_check(struct fleet *f)
+{
+	f->write.current_known = false;
+	f->write.checked_ms = 0;
+}
+
 void checkpoint_begin(struct fleet *f, bool fork)
 {
 	struct fleet_write *w = &f->write;
 
 	checkpoint_stop(f);
-	w->current_known = false;
-	w->checked_ms = 0;
+	checkpoint_check(f);
 	w->next_ms = 0;
 	f->publish.since_records = f->publish.since_octets = 0;
 	if (!fork)

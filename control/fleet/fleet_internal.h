@@ -288,6 +288,7 @@ void resync_stop(struct fleet *);
 
 // --- fleet_checkpoint.c
 void checkpoint_begin(struct fleet *, bool fork); // it leads
+void checkpoint_check(struct fleet *); // does it still stand in Redis?
 void checkpoint_want(struct fleet *, const char *why);
 void checkpoint_stop(struct fleet *);
 void checkpoint_tick(struct fleet *, int64_t now);

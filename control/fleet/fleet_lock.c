@@ -192,8 +192,11 @@ static void led(void *ctx, int error, const char *message)
 	fleet_alarm_end(f, ALARM_UNEQUAL);
 	term_begin(f);
 	publish_look(f);
-	checkpoint_begin(f, f->lock.fork);
-	if (!anew) {
+	if (anew) {
+		// One under way goes on: the log does. This may be called from inside it.
+		checkpoint_check(f);
+	} else {
+		checkpoint_begin(f, f->lock.fork);
 		up_begin(f);
 		f->events.role(f->events.ctx, true);
 	}
