@@ -55,6 +55,7 @@ static const struct script scripts[] = {
 	 "text/plain\r\n\r\nhello",
 	 false,
 	 false},
+	{"/api/v1/query", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", false, false},
 	{"/chunked",
 	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
 	 false,
@@ -327,6 +328,27 @@ static void test_methods(void **state)
 	assert_non_null(strstr(request_text, "\r\nContent-Length: 0\r\n"));
 }
 
+// Handles are kept: nothing of a request is left for the next one.
+static void test_nothing_is_left(void **state)
+{
+	(void)state;
+	static const char *const methods[] = {"PUT", "DELETE", "PATCH", "POST"};
+	client_make((struct http_service){0});
+	for (size_t i = 0; i < 4; i++) {
+		unsigned connections;
+		get(methods[i], "/plain", "{\"a\":1}");
+		connections = n_connections;
+		assert_int_equal(get("GET", "/plain", NULL).answer.status, 200);
+		assert_int_equal(strncmp(request_text, "GET /base/plain HTTP/1.1\r\n", 26), 0);
+		assert_null(strstr(request_text, "Content-"));
+		assert_null(strstr(request_text, "{"));
+		get("POST", "/api/v1/query", NULL);
+		assert_int_equal(strncmp(request_text, "POST /base/api/v1/query ", 24), 0);
+		get("GET", "/plain", NULL);
+		assert_int_equal(n_connections, connections); // kept alive
+	}
+}
+
 static void test_cut(void **state)
 {
 	(void)state;
@@ -579,6 +601,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 		TEST(test_answers),
 		TEST(test_methods),
+		TEST(test_nothing_is_left),
 		TEST(test_cut),
 		TEST(test_slow),
 		TEST(test_fence),

@@ -22,6 +22,49 @@ static int teardown(void **state)
 	return 0;
 }
 
+struct nested {
+	struct fixture *f;
+	unsigned outer, inner, max;
+};
+
+static bool inner_take(void *ctx, const struct claim *claim)
+{
+	struct nested *n = ctx;
+
+	(void)claim;
+	n->inner++;
+	return true;
+}
+
+static bool outer_take(void *ctx, const struct claim *claim)
+{
+	struct nested *n = ctx;
+	struct indicator same = claim->indicator;
+
+	n->outer++;
+	assert_int_equal(ledger_claims_on(n->f->ledger, &same, inner_take, n), 0);
+	return n->outer < n->max;
+}
+
+// Statements are kept: one that is in use is not used twice, and one that was left early begins
+// anew.
+static void test_a_walk_in_a_walk(void **state)
+{
+	struct fixture *f = *state;
+	struct indicator n = indicator_of("203.0.113.7");
+
+	put(f, "thehive:soc", "soc/~1/~10", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	put(f, "thehive:soc", "soc/~2/~20", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	put(f, "thehive:soc", "soc/~3/~30", "203.0.113.7", CLAIM_ENFORCE, UNTIL_FOREVER);
+	for (unsigned round = 0; round < 3; round++) {
+		struct nested nested = {.f = f, .max = round == 1 ? 1 : 100};
+
+		assert_int_equal(ledger_claims_on(f->ledger, &n, outer_take, &nested), 0);
+		assert_int_equal(nested.outer, round == 1 ? 1 : 3);
+		assert_int_equal(nested.inner, round == 1 ? 3 : 9);
+	}
+}
+
 static void test_new(void **state)
 {
 	struct fixture *f = *state;
@@ -663,25 +706,16 @@ static void test_reader_thread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_new),
-		T(test_two_cases),
-		T(test_actions),
-		T(test_orphan),
-		T(test_move),
-		T(test_late),
-		T(test_expiry_timer),
-		T(test_clock_step),
-		T(test_clock_at_start),
-		T(test_change_log),
-		T(test_change_log_whole),
-		T(test_group),
-		T(test_group_failure),
-		T(test_notes),
-		T(test_sources),
-		T(test_claims_of),
-		T(test_by_ref),
-		T(test_one_daemon),
-		T(test_reader),
+		T(test_new),	       T(test_a_walk_in_a_walk),
+		T(test_two_cases),     T(test_actions),
+		T(test_orphan),	       T(test_move),
+		T(test_late),	       T(test_expiry_timer),
+		T(test_clock_step),    T(test_clock_at_start),
+		T(test_change_log),    T(test_change_log_whole),
+		T(test_group),	       T(test_group_failure),
+		T(test_notes),	       T(test_sources),
+		T(test_claims_of),     T(test_by_ref),
+		T(test_one_daemon),    T(test_reader),
 		T(test_reader_thread),
 	};
 
