@@ -112,14 +112,28 @@ static bool ask_send(void *ctx, uint64_t seq, const char *json)
 	return true;
 }
 
+static bool ask_oldest(void *ctx, uint64_t seq, const char *json)
+{
+	uint64_t *oldest = ctx;
+
+	(void)json;
+	*oldest = seq;
+	return false;
+}
+
+// In the order in which operators asked. One that was lost with a leader is sent again before any
+// that was asked after it: else what was blocked last ends.
 static void asks_send(struct fleet *f, int64_t now)
 {
 	struct fleet_up_state *u = &f->up;
-	uint64_t before;
+	uint64_t before, oldest = 0;
 
 	if (u->sent && now - u->sent_ms >= RESEND_MS)
 		u->sent = 0;
 	before = u->sent;
+	ledger_fleet_asks(f->ledger, 0, 1, ask_oldest, &oldest);
+	if (oldest == 0 || oldest <= u->sent)
+		return;
 	ledger_fleet_asks(f->ledger, u->sent, UNDER_WAY_MAX, ask_send, f);
 	if (u->sent != before)
 		u->sent_ms = now;
