@@ -288,6 +288,32 @@ static int marks_make(struct ledger *l)
 	return r;
 }
 
+// The leader before held claims that are in force here: nothing is left of its held change.
+static int held_make(struct ledger *l)
+{
+	scoped_stmt stmt = NULL;
+	int rc = SQLITE_DONE,
+	    r = sql_prepare(
+		    l,
+		    "DELETE FROM held WHERE n <= 0 RETURNING"
+		    " (SELECT name FROM sources s WHERE s.id = source), 1 + shrink",
+		    &stmt
+	    );
+
+	while (r == 0 && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+		fleet_touch(
+			l,
+			ITEM_HELD,
+			sql_text(stmt, 0),
+			sql_text(stmt, 1),
+			NULL,
+			l->fleet->gateway,
+			"held",
+			""
+		);
+	return r < 0 ? r : sql_errno(rc, l->db);
+}
+
 static int lead(struct ledger *l, uint64_t epoch)
 {
 	struct fleet_now *now = &l->now.fleet;
@@ -309,6 +335,8 @@ static int lead(struct ledger *l, uint64_t epoch)
 	now->leads = true;
 	epoch_make(l);
 	r = marks_make(l);
+	if (r == 0)
+		r = held_make(l);
 	if (r == 0)
 		r = asks_touch(l);
 	asks_clear(l);

@@ -187,6 +187,18 @@ static int do_later(const struct asking *asking, const char *op)
 	    || (!retire && !approve && strcmp(op, "held-reject") != 0)
 	    || (retire && strncmp(source, LIST_SOURCE, strlen(LIST_SOURCE)) != 0))
 		return -EBADMSG;
+	// Whoever asks may have settled it already, and be this gateway before it led.
+	if (!retire)
+		fleet_touch(
+			l,
+			ITEM_HELD,
+			source,
+			asking->item.claim.ref,
+			NULL,
+			asking->actor.name,
+			op,
+			""
+		);
 	if (!retire && id == 0)
 		return -ENOENT;
 	a = malloc(sizeof(*a));

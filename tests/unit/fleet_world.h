@@ -272,6 +272,24 @@ static inline bool follow(struct world *w, struct node *n, size_t max)
 
 // --- roles
 
+// What the stream has of its records is published.
+static inline void published_find(struct world *w, struct node *n)
+{
+	struct fleet_place kept;
+
+	n->published = (struct fleet_place){0};
+	for (size_t i = w->n_stream; i-- > 0 && !n->published.number;) {
+		struct fleet_place there = {
+			.epoch = w->stream[i].record.epoch,
+			.number = w->stream[i].record.number,
+		};
+
+		memcpy(there.mac, w->stream[i].record.mac, FLEET_MAC_LEN);
+		if (record_mac(of(n), there.number, &kept) == 0 && place_equal(&kept, &there))
+			n->published = kept;
+	}
+}
+
 static inline void lead(struct world *w, struct node *n)
 {
 	struct fleet_place place;
@@ -285,19 +303,7 @@ static inline void lead(struct world *w, struct node *n)
 	assert_int_equal(n->last_error, 0);
 	ledger_fleet_place(of(n), &place);
 	w->leader = n;
-	// What the stream has of its records is published.
-	n->published = (struct fleet_place){0};
-	for (size_t i = w->n_stream; i-- > 0 && !n->published.number;) {
-		struct fleet_place kept,
-			there = {
-				.epoch = w->stream[i].record.epoch,
-				.number = w->stream[i].record.number,
-			};
-
-		memcpy(there.mac, w->stream[i].record.mac, FLEET_MAC_LEN);
-		if (record_mac(of(n), there.number, &kept) == 0 && place_equal(&kept, &there))
-			n->published = kept;
-	}
+	published_find(w, n);
 	if (!n->published.number)
 		n->published.number = place.number - 2; // before the epoch's record
 }

@@ -315,7 +315,8 @@ static void test_fork(void **state)
 		;
 	step_down(w);
 	// Redis lost them too.
-	w->n_stream -= 3;
+	for (int i = 0; i < 3; i++)
+		free(w->stream[--w->n_stream].data);
 	lead(w, &w->nodes[2]);
 	operator_blocks(&w->nodes[2].f, "203.0.113.3");
 	catch_up(w);

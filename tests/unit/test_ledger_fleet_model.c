@@ -292,8 +292,10 @@ static void promote(struct model *m)
 	while (follow(w, n, 1000))
 		;
 	ledger_fleet_state(of(n), &s);
-	if (s.resync || of(n)->fleet->import)
-		return; // it does not know the list
+	if (s.resync || of(n)->fleet->import) { // it does not know the list
+		published_find(w, w->leader);
+		return;
+	}
 	step_down(w);
 	lead(w, n);
 	publish(w, SIZE_MAX);
