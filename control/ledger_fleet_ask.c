@@ -256,7 +256,7 @@ static int self_ask(struct ledger *l, uint64_t seq, const char *text)
 	// What it did here already is so; what only the leader does is done now.
 	if (item_parse(json_object_get(ask, "item"), &item) < 0 || item.kind == ITEM_HELD)
 		r = asked_do(l, l->fleet->gateway, seq, ask);
-	else
+	else {
 		fleet_touch(
 			l,
 			item.kind,
@@ -267,6 +267,8 @@ static int self_ask(struct ledger *l, uint64_t seq, const char *text)
 			json_string_value(json_object_get(ask, "op")),
 			item.why
 		);
+		asked_self(l, seq);
+	}
 	json_decref(ask);
 	return r == -EBADMSG ? 0 : r;
 }

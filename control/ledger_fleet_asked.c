@@ -43,6 +43,14 @@ static void answer(struct asking *a, int code)
 	fleet_touch_asked(l, &asked);
 }
 
+void asked_self(struct ledger *l, uint64_t seq)
+{
+	struct asking a = {.ledger = l, .seq = seq};
+
+	snprintf(a.gateway, sizeof(a.gateway), "%s", l->fleet->gateway);
+	answer(&a, 0);
+}
+
 static int code_of(enum submit_code code)
 {
 	switch (code) {

@@ -209,6 +209,9 @@ void asks_clear(struct ledger *);
 int asks_touch(struct ledger *); // a new leader: what it asked becomes records
 
 // --- ledger_fleet_asked.c
+// An ask of this gateway, which leads now and has settled it: whoever leads later finds it in
+// Redis, and must not do it again.
+void asked_self(struct ledger *, uint64_t seq);
 int asked_do(struct ledger *, const char *gateway, uint64_t seq, const json_t *ask);
 
 // --- ledger_fleet_fork.c

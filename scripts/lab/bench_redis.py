@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The stanch authors
-"""The bench `fleet`, as far as one gateway goes: lists published in Redis, to what the data plane has applied."""
+"""The bench `fleet`, as far as one gateway goes: lists published in Redis, to what the data plane has applied. The rest is
+bench_fleet.py."""
 
 import os
-import statistics
 import time
 
 import lab as labs
@@ -11,7 +11,6 @@ from figures import progress, tell
 from redis_peer import Redis
 
 SMALLER = int(os.environ.get("STANCH_BENCH_SMALLER", "1"))
-POINTS = 300
 
 
 def members(first, last):
@@ -75,38 +74,6 @@ def whole(size, name):
             gateway.redis.end()
 
 
-def points(stream_of):
-    """PUBLISH by redis-cli → the first packet that the wire no longer carries."""
-    with labs.Lab() as lab:
-        lab.ip("route", "add", "local", "198.18.0.0/15", "dev", "lo", name="outside")
-        gateway = Gateway(lab, 10000)
-        try:
-            gateway.publish(0, 1000, 1000, 1)
-            lab.start_control()
-            labs.wait_for(lambda: gateway.applied(1000), "the list is enforced", 60)
-            stream = stream_of(lab)
-            stream.start()
-            times = []
-            for i in range(POINTS if SMALLER == 1 else 5):
-                address = f"198.18.{i >> 8}.{i & 255}"
-                stream.target = address
-                mark = stream.number
-                labs.wait_for(lambda: stream.seen > mark + 3, "the stream arrives", 10)
-                gateway.redis.cli("SADD", "blocklist:bad", address)
-                asked = time.monotonic()
-                gateway.redis.cli("PUBLISH", "blocklist:bad:changes", "+" + address)
-                labs.wait_for(lambda: stream.number - stream.seen > 100, "the stream stops", 20)
-                times.append(max(0.0, stream.sent[stream.seen + 1] - asked))
-                stream.target = labs.WORLD[1]
-            stream.go = False
-            times.sort()
-            tell("fleet", "publish-to-drop-median", statistics.median(times) * 1e3, "ms")
-            tell("fleet", "publish-to-drop-p99", times[int(len(times) * 0.99)] * 1e3, "ms")
-        finally:
-            gateway.redis.end()
-
-
-def fleet(stream_of):
-    points(stream_of)
+def fleet():
     whole(1000000 // SMALLER, "1M")
     whole(10000000 // SMALLER, "10M")

@@ -51,7 +51,9 @@ GOALS = {
     "fleet": {
         "publish-to-drop-median": ("value", "<=", 20), "publish-to-drop-p99": ("value", "<=", 20),
         "list-1M-to-enforced": ("value", "<=", 10000), "list-10M-to-enforced": ("value", "<=", 60000),
-        "list-10M-peak-mib": ("value", "<=", 2048), "list-1M-1pct-change": ("value", "<=", 1000)},
+        "list-10M-peak-mib": ("value", "<=", 2048), "list-1M-1pct-change": ("value", "<=", 1000),
+        "failover-leader-killed": ("value", "<=", 5000), "failover-redis-killed": ("value", "<=", 15000),
+        "redis-bytes-per-entry": ("value", "<=", 16)},
 }
 
 

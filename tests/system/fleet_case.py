@@ -26,19 +26,20 @@ class Gateway:
             os.makedirs(self.home.path(folder), exist_ok=True)
         self.proxy = Proxy(fleet.wires, self.home.path("redis.sock"), fleet.target)
         self.plane = dataplane_peer.DataPlane(self.home.path("run"), fleet.build) if peer else None
-        self.control = None
+        self.control, self.plane_settings = None, {}
+        self.reach = None  # in place of the proxy: keys of the section redis
         self.hive = self.f5 = self.listen = None
 
     def section(self):
         text = f"  fleet:\n    id: lab\n    gateway: {self.name}\n    role: {self.role}\n"
         text += f"    key_file: {self.home.secret('fleet.key', self.fleet.key)}\n"
-        text += f"    redis:\n      address: {self.home.path('redis.sock')}\n      user: stanch-fleet\n"
+        text += f"    redis:\n      {self.reach or 'address: ' + self.home.path('redis.sock')}\n      user: stanch-fleet\n"
         text += f"      password_file: {self.home.secret('redis.password', 'change-me-stanch-fleet')}\n"
         return text + self.settings
 
     def configure(self):
         return self.home.configure(self.home.control_section(
-            hive=self.hive, f5=self.f5, listen=self.listen, extra=self.section() + self.extra))
+            hive=self.hive, f5=self.f5, listen=self.listen, extra=self.section() + self.extra), **self.plane_settings)
 
     def start(self):
         self.configure()
