@@ -104,6 +104,7 @@ int item_keep(struct ledger *l, const struct fleet_item *i)
 
 struct forking {
 	struct ledger *ledger;
+	bool lists; // some of the records were theirs
 	int error;
 };
 
@@ -112,6 +113,8 @@ static bool record_keep_items(void *ctx, const struct fleet_record *record)
 	struct forking *f = ctx;
 	struct fleet_batch b;
 
+	if (record->kind == FLEET_MEMBERS)
+		f->lists = true;
 	if (record->kind != FLEET_STATE)
 		return true;
 	f->error = batch_parse(record->data, record->len, &b);
@@ -163,6 +166,14 @@ void ledger_fleet_fork(
 		} else if (transaction_begin(l) == 0) {
 			records_cut(l, base->number);
 			place_set(l, base);
+			// What has changed in lists need not show in count and digest.
+			if (f.lists)
+				snprintf(
+					l->now.fleet.resync,
+					sizeof(l->now.fleet.resync),
+					"%s",
+					"lists have changes that the leader never had"
+				);
 			audit_add(l, "fleet", "fleet.fork", l->fleet->name, "{}");
 		}
 	}

@@ -71,18 +71,18 @@ static void compare(struct fleet *f)
 	ledger_fleet_state(f->ledger, &state);
 	if (state.leads || state.importing)
 		return;
-	if (state.resync) {
+	// A new leader first reads the lists itself: what only its predecessor's last records put
+	// must not be swept before. Who has no place has nothing to wait for.
+	if (state.place.number > 0 && f->follow.forked_ms
+	    && f->follow.compare_ms - f->follow.forked_ms < FORK_GRACE_MS
+	    && (state.resync || (state.known && !state.equal)))
+		return;
+	if (state.resync)
 		resync_want(f, ALARM_UNEQUAL, state.why[0] ? state.why : "begun and not ended");
-	} else if (state.known && !state.equal) {
-		// A new leader first reads the lists itself: what only its predecessor's last
-		// records put must not be swept before.
-		if (f->follow.forked_ms
-		    && f->follow.compare_ms - f->follow.forked_ms < FORK_GRACE_MS)
-			return;
+	else if (state.known && !state.equal)
 		resync_want(f, ALARM_UNEQUAL, state.why);
-	} else {
+	else
 		fleet_alarm_end(f, ALARM_UNEQUAL);
-	}
 }
 
 static void applied(void *ctx, int error, const char *message)
