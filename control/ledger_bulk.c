@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define LINK_BEHIND_MAX 1 // revisions, of a message each; then a batch of some four goes on
-#define LINK_PATIENCE_MS 1000
+#define LINK_PATIENCE_MS 200
 #define MESSAGE_CHANGES 1300 // as control/followers/dataplane_batch.c
 #define MESSAGE_OCTETS 62000 // of records on the link
 #define RECORD_WIRE 56 // of an address there, with padding

@@ -470,7 +470,7 @@ static void test_points(void **state)
 	state_check(f);
 }
 
-// A data plane that comes along every 300 ms only.
+// A data plane that comes along every 100 ms only.
 struct link {
 	struct fixture *f;
 	struct revision at;
@@ -503,7 +503,7 @@ static void test_link(void **state)
 	struct fixture *f = *state;
 	uint32_t list = list_open(f, "bad");
 	struct link link = {.f = f};
-	const struct timeval each = {.tv_usec = 300000};
+	const struct timeval each = {.tv_usec = 100000};
 
 	link.timer = event_new(f->base, -1, EV_PERSIST, link_move, &link);
 	assert_int_equal(ledger_watch(f->ledger, LEDGER_ENTRIES, link_look, &link), 0);
