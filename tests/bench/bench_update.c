@@ -334,18 +334,24 @@ static uint16_t target_inject(
 	return n;
 }
 
+// Those that are not told yet are denied too.
+static uint64_t denied_so_far(const struct worker *w)
+{
+	return w->reasons[REASON_ENTRY_DENY].packets + w->n_denied;
+}
+
 static void effect_measure(struct plane *p, void *ctx)
 {
 	struct effect *e = ctx;
 	struct worker *w = &p->workers->worker[0];
-	uint64_t before = w->reasons[REASON_ENTRY_DENY].packets;
+	uint64_t before = denied_so_far(w);
 	bool denied = false;
 
 	while (!atomic_load_explicit(&e->done, memory_order_relaxed)) {
 		uint64_t now;
 
 		worker_turn(w);
-		now = w->reasons[REASON_ENTRY_DENY].packets;
+		now = denied_so_far(w);
 		if ((now != before) != denied) {
 			denied = !denied;
 			atomic_store_explicit(&e->seen_at, rte_rdtsc(), memory_order_release);
