@@ -187,7 +187,9 @@ void item_print(struct fleet_text *t, const struct fleet_item *i)
 
 	text_add(t, "{\"k\":\"", 6);
 	text_add(t, kinds[i->kind], strlen(kinds[i->kind]));
-	text_add(t, "-end\"" + (i->gone ? 0 : 4), i->gone ? 5 : 1);
+	if (i->gone)
+		text_add(t, "-end", 4);
+	text_add(t, "\"", 1);
 	if (i->kind == ITEM_ASKED) {
 		print_asked(t, i);
 		text_add(t, "}", 1);

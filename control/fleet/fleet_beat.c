@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define BEAT_MS 1000
-#define LIVE_MS 10000 // by wall clocks, which may differ by some
+#define LIVE_MS 3000 // three heartbeats, by wall clocks: it only says to whom to give way
 #define GONE_MS ((int64_t)7 * 86400 * 1000) // heartbeats that nobody needs
 #define STRANGER_MS 5000
 

@@ -6,7 +6,11 @@
 // until Redis took them; taken once for each gateway, run and number).
 
 #include "control/fleet/fleet_internal.h"
+#include "rules/siphash.h"
 
+// uthash's own function does not survive clang's warnings.
+static const uint8_t reporters_key[16] = "stanch reporters";
+#define HASH_FUNCTION(key, len, hash) ((hash) = (unsigned)siphash64(reporters_key, (key), (len)))
 #include <uthash.h>
 
 #include <errno.h>
