@@ -20,8 +20,8 @@ CASES = {
     + ["rte-hash-10M"]
     + [f"testpmd{io}-{rest}" for io in ("", "-io")
        for rest in (*SIZES, "1M-hits0", "1M-burst64", "1M-imix")] + ["testpmd-null-1M", "testpmd-null-io-1M"],
-    "lookup": ["hosts-1M", "hosts-10M", "mix4-1M", "mix6-1M", "mix6-10M", "rte-fib-100k", "rte-lpm-1k", "rte-lpm-100k",
-               "rte-acl-1k", "rte-acl-100k", "xdp-hash-1M", "xdp-hash-10M", "xdp-lpm-100k", "xdp-lpm-1M",
+    "lookup": ["hosts-1M", "hosts-10M", "hosts-10M-replaced", "mix4-1M", "mix6-1M", "mix6-10M", "rte-fib-100k", "rte-lpm-1k",
+               "rte-lpm-100k", "rte-acl-1k", "rte-acl-100k", "xdp-hash-1M", "xdp-hash-10M", "xdp-lpm-100k", "xdp-lpm-1M",
                "hosts-1M-avx512", "hosts-1M-avx2", "hosts-1M-portable", "v4-over-v6-1M"],
     "update": ["rate-kept-1M", "rate-kept-10M", "adds-1M", "removes-1M", "adds-10M", "removes-10M", "effect-p99", "loss-1M"],
     "veth": [f"{peer}-{size}" for peer in ("nft", "ipset", "xdphash", "xdplpm", "afxdp") for size in ("1k", "100k", "1M")],
@@ -33,7 +33,9 @@ CASES = {
     "f5xc": ["visible-median", "visible-p99", "visible-p99-faulty", "requests-per-1000-blocks", "first-sync-100k-s",
              "first-sync-100k-requests", "prism-violations", "sustained-requests-per-minute", "sustained-visible-p99"],
     "fleet": ["publish-to-drop-median", "publish-to-drop-p99", "list-1M-to-enforced", "list-1M-peak-mib",
-              "list-1M-1pct-change", "list-10M-to-enforced", "list-10M-peak-mib"],
+              "list-1M-1pct-change", "list-10M-to-enforced", "list-10M-peak-mib", "failover-leader-killed",
+              "failover-leader-paused", "failover-redis-killed", "redis-bytes-per-entry", "follower-traffic",
+              "follower-traffic-changes", "growth-200"],
     "footprint": ["bytes-v4-10M", "bytes-v4-10M-with-counts", "load-10M", "load-text-10M", "rss-v4-10M",
                   "rss-v4-10M-loaded"],
     "growth": [f"loop-{kind}-{size}" for kind in ("realistic", "random") for size in FIVE]
