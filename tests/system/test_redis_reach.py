@@ -583,7 +583,7 @@ class Hostile(threading.Thread):
                     plan = self.take(name == b"SUBSCRIBE")
                 if plan and name == plan[1]:
                     one.sendall(plan[2])
-                    one.settimeout(0.05)  # what it makes of it
+                    one.settimeout(5 if len(plan[2]) > 1 << 20 else 0.05)  # what it makes of it
                     if one.recv(1) == b"":
                         return
                     one.settimeout(None)
