@@ -4,6 +4,7 @@
 """Run the Python tests of a layer; one line a test: name, pass|fail|skip, detail (tab-separated).
 
   tests/run.py LAYER [NAME]     LAYER: system or fault; NAME: file, file.Class or file.Class.test
+                                N/M: every Mth file, from the Nth (0 is the first)
 
 Output of the tests goes to standard error.
 """
@@ -63,13 +64,14 @@ def main():
     for folder in (os.path.join(TESTS, "peers"), os.path.join(TESTS, "system"), os.path.join(TESTS, layer)):
         sys.path.insert(0, folder)
     loader = unittest.TestLoader()
-    if len(sys.argv) == 3:
+    part, _, parts = (sys.argv[2] if len(sys.argv) == 3 else "0/1").partition("/")
+    if not parts:
         suite = loader.loadTestsFromName(sys.argv[2])
     else:
         suite = unittest.TestSuite(
             loader.loadTestsFromName(name[:-3])
-            for name in sorted(os.listdir(os.path.join(TESTS, layer)))
-            if name.startswith("test_") and name.endswith(".py"))
+            for name in sorted(name for name in os.listdir(os.path.join(TESTS, layer))
+                               if name.startswith("test_") and name.endswith(".py"))[int(part)::int(parts)])
     result = Result(layer, out)
     suite.run(result)
     return 1 if result.bad else 0

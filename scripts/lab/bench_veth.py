@@ -27,7 +27,7 @@ ROUNDS = 5 if SMALLER == 1 else 1
 WINDOW = 1.0  # seconds
 RATES = (100000, 400000, 1600000, 6400000) if SMALLER == 1 else (100000,)  # packets a second; the last is all it can
 DESTINATIONS = 1 << 18
-SIZES = (1000, 100000, MILLION)  # of the list
+SIZES = (1000, 100000, MILLION) if SMALLER < 1000 else (MILLION,)  # of the list; smaller, all are one size
 HIT_PERCENT = 5
 
 

@@ -103,8 +103,10 @@ class Case(unittest.TestCase):
         def there():
             told = self.hive.told(case)
             return (n is None or len(told) == n) and all(any(t in m for m in told) for t in texts)
-        lab.wait_for(there, f"the case is told {texts} in {n} texts, not {self.hive.told(case)}, "
-                     f"{self.follower()}", seconds)
+        try:
+            lab.wait_for(there, "the case is told", seconds)
+        except TimeoutError as error:
+            raise AssertionError(f"{texts} in {n} texts, not {self.hive.told(case)}, {self.follower()}") from error
         return self.hive.told(case)
 
     def settled(self):
@@ -344,7 +346,7 @@ class WriteBack(Case):
         self.configure(index_delay_ms=600)
         self.restart()
         cases = []
-        for i in range(6):
+        for i in range(4):
             if chance.random() < 0.7:
                 how = chance.choice(["lost", "lost", "500", "close", "truncated", "html"])
                 path = chance.choice(["POST .*(comment|log|task)$", "PATCH", "query"])

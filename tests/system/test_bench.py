@@ -19,12 +19,12 @@ CASES = {
     + [f"{name}-{size}{hits}" for size in SIZES for name, hits in (("worst", ""), ("worst", "-hits0"), ("cold", ""))]
     + ["rte-hash-10M"]
     + [f"testpmd{io}-{rest}" for io in ("", "-io")
-       for rest in (*SIZES, "1M-hits0", "1M-burst64", "1M-imix")] + ["testpmd-null-1M", "testpmd-null-io-1M"],
+       for rest in ("1M", "1M-hits0", "1M-burst64", "1M-imix")] + ["testpmd-null-1M", "testpmd-null-io-1M"],
     "lookup": ["hosts-1M", "hosts-10M", "hosts-10M-replaced", "mix4-1M", "mix6-1M", "mix6-10M", "rte-fib-100k", "rte-lpm-1k",
                "rte-lpm-100k", "rte-acl-1k", "rte-acl-100k", "xdp-hash-1M", "xdp-hash-10M", "xdp-lpm-100k", "xdp-lpm-1M",
                "hosts-1M-avx512", "hosts-1M-avx2", "hosts-1M-portable", "v4-over-v6-1M"],
     "update": ["rate-kept-1M", "rate-kept-10M", "adds-1M", "removes-1M", "adds-10M", "removes-10M", "effect-p99", "loss-1M"],
-    "veth": [f"{peer}-{size}" for peer in ("nft", "ipset", "xdphash", "xdplpm", "afxdp") for size in ("1k", "100k", "1M")],
+    "veth": [f"{peer}-1M" for peer in ("nft", "ipset", "xdphash", "xdplpm", "afxdp")],
     "thehive": ["verdict-to-drop", "verdict-to-drop-p99", "withdraw-to-forward", "withdraw-to-forward-p99",
                 "verdict-to-drop-p99-under-sync", "withdraw-to-forward-p99-under-sync", "verdict-to-f5",
                 "verdict-to-f5-p99", "verdict-to-drop-realistic", "verdict-to-drop-realistic-p99", "hooks-lost",
