@@ -409,3 +409,8 @@ int conf_load(const char *path, struct conf **ret_conf, char ret_message[CONF_ME
 		return fail(-EFBIG, ret_message, path, "is too large for a configuration (1 MiB)");
 	return conf_parse(path, text, len, true, ret_conf, ret_message);
 }
+
+bool conf_text_same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}

@@ -267,6 +267,7 @@ int conf_parse(
 	char ret_message[CONF_MESSAGE_MAX]
 );
 void conf_free(struct conf *);
+bool conf_text_same(const char *a, const char *b); // NULL: not given
 
 // One row a key: "key | type | default | meaning", for the manual.
 void conf_keys_print(FILE *to);

@@ -49,11 +49,6 @@ static void item_audit(struct ledger *l, const struct fleet_item *i, const char 
 
 // --- claims
 
-static bool text_is(sqlite3_stmt *stmt, int column, const char *text)
-{
-	return strcmp(sql_text(stmt, column), text) == 0;
-}
-
 static void
 there_find(struct ledger *l, const struct source *s, const struct fleet_item *i, struct there *t)
 {
@@ -68,23 +63,11 @@ there_find(struct ledger *l, const struct source *s, const struct fleet_item *i,
 	rc = sqlite3_step(stmt);
 	t->found = rc == SQLITE_ROW;
 	if (t->found) {
-		t->row = (struct claim_row){
-			.id = sqlite3_column_int64(stmt, 0),
-			.until = sqlite3_column_int64(stmt, 1),
-			.created = sqlite3_column_int64(stmt, 2),
-			.orphaned_since = sqlite3_column_int64(stmt, 3),
-			.held_id = sqlite3_column_int64(stmt, 4),
-			.action = (enum claim_action)sqlite3_column_int(stmt, 5),
-			.state = (enum claim_state)sqlite3_column_int(stmt, 6),
-		};
+		t->row = claim_row_read(stmt);
 		t->mark = (enum fleet_mark)sqlite3_column_int(stmt, 12);
-		t->same = t->mark == FLEET_SAME && t->row.until == c->until
-			&& t->row.created == c->created && t->row.action == c->action
-			&& t->row.state == c->state && t->row.orphaned_since == c->orphaned_since
-			&& text_is(stmt, 7, c->author)
-			&& !!sqlite3_column_int(stmt, 8) == c->author_inferred
-			&& text_is(stmt, 9, c->reason) && text_is(stmt, 10, c->case_number)
-			&& sqlite3_column_int(stmt, 11) == c->tlp
+		t->same = t->mark == FLEET_SAME && claim_row_says(stmt, c)
+			&& t->row.created == c->created && t->row.state == c->state
+			&& t->row.orphaned_since == c->orphaned_since
 			&& sqlite3_column_int(stmt, 15) == i->held;
 	} else if (rc != SQLITE_DONE) {
 		transaction_fail(l, sql_errno(rc, l->db));

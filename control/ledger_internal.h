@@ -304,6 +304,9 @@ struct claim_row {
 	enum claim_action action;
 	enum claim_state state;
 };
+// Columns 0 to 11 of STMT_CLAIM_FIND and of the fleet's statements on claims.
+struct claim_row claim_row_read(sqlite3_stmt *);
+bool claim_row_says(sqlite3_stmt *, const struct claim *); // the same, its state apart
 // Protections and capacity once more, before a held claim takes effect.
 enum submit_code claim_judge_again(
 	struct ledger *, const struct indicator *, const struct ledger_key *, char message[192]

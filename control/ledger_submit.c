@@ -49,6 +49,29 @@ static bool text_same(sqlite3_stmt *stmt, int column, const char *text)
 	return strcmp(sql_text(stmt, column), text_of(text)) == 0;
 }
 
+struct claim_row claim_row_read(sqlite3_stmt *stmt)
+{
+	return (struct claim_row){
+		.id = sqlite3_column_int64(stmt, 0),
+		.until = sqlite3_column_int64(stmt, 1),
+		.created = sqlite3_column_int64(stmt, 2),
+		.orphaned_since = sqlite3_column_int64(stmt, 3),
+		.held_id = sqlite3_column_int64(stmt, 4),
+		.action = (enum claim_action)sqlite3_column_int(stmt, 5),
+		.state = (enum claim_state)sqlite3_column_int(stmt, 6),
+	};
+}
+
+bool claim_row_says(sqlite3_stmt *stmt, const struct claim *c)
+{
+	return sqlite3_column_int64(stmt, 1) == c->until
+		&& (enum claim_action)sqlite3_column_int(stmt, 5) == c->action
+		&& text_same(stmt, 7, c->author)
+		&& !!sqlite3_column_int(stmt, 8) == c->author_inferred
+		&& text_same(stmt, 9, c->reason) && text_same(stmt, 10, c->case_number)
+		&& sqlite3_column_int(stmt, 11) == c->tlp;
+}
+
 static void put_find(struct ledger *l, struct put *put)
 {
 	sqlite3_stmt *stmt = l->stmts[STMT_CLAIM_FIND];
@@ -61,20 +84,8 @@ static void put_find(struct ledger *l, struct put *put)
 	rc = sqlite3_step(stmt);
 	put->found = rc == SQLITE_ROW;
 	if (put->found) {
-		put->row = (struct claim_row){
-			.id = sqlite3_column_int64(stmt, 0),
-			.until = sqlite3_column_int64(stmt, 1),
-			.created = sqlite3_column_int64(stmt, 2),
-			.orphaned_since = sqlite3_column_int64(stmt, 3),
-			.held_id = sqlite3_column_int64(stmt, 4),
-			.action = (enum claim_action)sqlite3_column_int(stmt, 5),
-			.state = (enum claim_state)sqlite3_column_int(stmt, 6),
-		};
-		put->same = put->row.until == c->until && put->row.action == c->action
-			&& text_same(stmt, 7, c->author)
-			&& !!sqlite3_column_int(stmt, 8) == c->author_inferred
-			&& text_same(stmt, 9, c->reason) && text_same(stmt, 10, c->case_number)
-			&& sqlite3_column_int(stmt, 11) == c->tlp;
+		put->row = claim_row_read(stmt);
+		put->same = claim_row_says(stmt, c);
 	} else if (rc != SQLITE_DONE) {
 		transaction_fail(l, sql_errno(rc, l->db));
 	}

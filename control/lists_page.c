@@ -48,6 +48,35 @@ size_t varint_read(const uint8_t *from, const uint8_t *end, uint64_t *ret_value)
 	return 0;
 }
 
+size_t key_delta_write(uint8_t *to, const struct ledger_key *before, const struct ledger_key *key)
+{
+	size_t shared = 0, n;
+
+	while (shared < before->len && shared < key->len
+	       && before->octets[shared] == key->octets[shared])
+		shared++;
+	n = varint_write(to, shared);
+	n += varint_write(to + n, key->len - shared);
+	memcpy(to + n, key->octets + shared, key->len - shared);
+	return n + key->len - shared;
+}
+
+size_t key_delta_read(const uint8_t *from, const uint8_t *end, struct ledger_key *key)
+{
+	uint64_t shared, rest;
+	size_t n = varint_read(from, end, &shared), m;
+
+	if (n == 0 || shared > key->len)
+		return 0;
+	m = varint_read(from + n, end, &rest);
+	n += m;
+	if (m == 0 || rest > LEDGER_KEY_MAX - shared || rest > (size_t)(end - from) - n)
+		return 0;
+	memcpy(key->octets + shared, from + n, rest);
+	key->len = (uint16_t)(shared + rest);
+	return n + rest;
+}
+
 void page_begin(struct page_reader *r, const void *octets, size_t len)
 {
 	r->at = octets;
@@ -66,17 +95,16 @@ static bool take(struct page_reader *r, uint64_t max, uint64_t *ret_value)
 int page_next(struct page_reader *r)
 {
 	struct list_member *m = &r->member;
-	uint64_t shared, rest, attr, until = 0;
+	uint64_t attr, until = 0;
 	uint8_t flags;
+	size_t n;
 
 	if (r->at == r->end)
 		return 0;
-	if (!take(r, m->key.len, &shared) || !take(r, LEDGER_KEY_MAX - shared, &rest)
-	    || rest >= (uint64_t)(r->end - r->at))
+	n = key_delta_read(r->at, r->end, &m->key);
+	r->at += n;
+	if (n == 0 || r->at == r->end)
 		return -EBADMSG;
-	memcpy(m->key.octets + shared, r->at, rest);
-	m->key.len = (uint16_t)(shared + rest);
-	r->at += rest;
 	flags = *r->at++;
 	if (!take(r, UINT32_MAX, &attr))
 		return -EBADMSG;
@@ -109,20 +137,12 @@ void page_clear(struct page_writer *w, size_t limit)
 
 bool page_add(struct page_writer *w, const struct list_member *m)
 {
-	size_t shared = 0, rest;
 	uint8_t *at = w->octets + w->len;
 	bool ends = m->until != UNTIL_FOREVER;
 
 	if (w->n && w->len + RECORD_MAX > w->limit)
 		return false;
-	while (shared < w->last.len && shared < m->key.len
-	       && w->last.octets[shared] == m->key.octets[shared])
-		shared++;
-	rest = m->key.len - shared;
-	at += varint_write(at, shared);
-	at += varint_write(at, rest);
-	memcpy(at, m->key.octets + shared, rest);
-	at += rest;
+	at += key_delta_write(at, &w->last, &m->key);
 	*at++ = (uint8_t)(m->actions | (ends ? LIST_HAS_UNTIL : 0));
 	at += varint_write(at, m->attr);
 	if (ends)

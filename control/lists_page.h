@@ -63,6 +63,11 @@ void page_clear(struct page_writer *, size_t limit);
 // Members in the order of their keys. False: the page is full, and unchanged.
 bool page_add(struct page_writer *, const struct list_member *);
 
+// What a key adds to the one before it: shared, rest, octets; at most LEDGER_KEY_MAX + 4.
+size_t key_delta_write(uint8_t *to, const struct ledger_key *before, const struct ledger_key *key);
+// `key` holds the one before it. The octets it took; 0: damaged.
+size_t key_delta_read(const uint8_t *from, const uint8_t *end, struct ledger_key *key);
+
 size_t varint_write(uint8_t *to, uint64_t value); // at most 10 octets
 // The octets it took; 0: cut short or longer than 64 bits.
 size_t varint_read(const uint8_t *from, const uint8_t *end, uint64_t *ret_value);

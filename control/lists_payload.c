@@ -89,7 +89,6 @@ bool payload_add(
 )
 {
 	bool ends = m->until != UNTIL_FOREVER;
-	size_t shared = 0, rest;
 	uint8_t *at;
 
 	if (!put || payload_knows(w, m->attr))
@@ -99,14 +98,7 @@ bool payload_add(
 	if (attr)
 		attr_write(w, m->attr, attr);
 	at = w->changes + w->changes_len;
-	while (shared < w->last.len && shared < m->key.len
-	       && w->last.octets[shared] == m->key.octets[shared])
-		shared++;
-	rest = m->key.len - shared;
-	at += varint_write(at, shared);
-	at += varint_write(at, rest);
-	memcpy(at, m->key.octets + shared, rest);
-	at += rest;
+	at += key_delta_write(at, &w->last, &m->key);
 	*at++ = (uint8_t)(put ? m->actions | PAYLOAD_PUT | (ends ? LIST_HAS_UNTIL : 0) : 0);
 	if (put)
 		at += varint_write(at, w->indices[attr_slot(w, m->attr)]);
@@ -325,14 +317,11 @@ int payload_head_read(const void *data, size_t len, struct payload_head *ret_hea
 static bool key_read(struct payload_reader *r, struct ledger_key *key)
 {
 	struct ledger_key before = *key;
-	uint64_t shared, rest;
-	const void *from;
+	size_t n = key_delta_read(r->at, r->end, key);
 
-	if (!number(r, before.len, &shared) || !number(r, LEDGER_KEY_MAX - shared, &rest)
-	    || !octets(r, rest, &from))
+	r->at += n;
+	if (n == 0)
 		return false;
-	memcpy(key->octets + shared, from, rest);
-	key->len = (uint16_t)(shared + rest);
 	if (before.len == 0 && (r->head.flags & PAYLOAD_CHUNK))
 		before = r->head.after;
 	return key_good(key) && (before.len == 0 || key_compare(&before, key) < 0);

@@ -479,11 +479,6 @@ void stop_roles(struct control *control)
 	control->roles = NULL;
 }
 
-static bool text_same(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 void reload_roles(struct control *control, const struct conf *old)
 {
 	const struct conf_fleet *now = control->conf->fleet, *was = old->fleet;
@@ -496,8 +491,8 @@ void reload_roles(struct control *control, const struct conf *old)
 		return;
 	if (strcmp(now->id, was->id) != 0 || strcmp(now->gateway, was->gateway) != 0
 	    || now->role != was->role || now->lease_ms != was->lease_ms
-	    || !text_same(now->redis.address, was->redis.address)
-	    || !text_same(now->redis.key_prefix, was->redis.key_prefix))
+	    || !conf_text_same(now->redis.address, was->redis.address)
+	    || !conf_text_same(now->redis.key_prefix, was->redis.key_prefix))
 		log_warning("control.fleet: but for the keys, a change needs a restart");
 	if (control->fleet && fleet_reload(control->fleet) < 0)
 		log_error("control.fleet: the keys were not taken, the old ones stay");

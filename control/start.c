@@ -311,11 +311,6 @@ void stop_server(struct control *control)
 	control->tokens = NULL;
 }
 
-static bool text_same(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 void reload_server(struct control *control, const struct conf *old)
 {
 	const struct conf *now = control->conf;
@@ -326,9 +321,9 @@ void reload_server(struct control *control, const struct conf *old)
 		control->tokens = tokens;
 		log_notice("tokens: %zu", tokens_count(tokens));
 	}
-	if (!text_same(now->listen, old->listen) || !text_same(now->run_dir, old->run_dir)
-	    || !text_same(now->tls.cert_file, old->tls.cert_file)
-	    || !text_same(now->tls.key_file, old->tls.key_file)
+	if (!conf_text_same(now->listen, old->listen) || !conf_text_same(now->run_dir, old->run_dir)
+	    || !conf_text_same(now->tls.cert_file, old->tls.cert_file)
+	    || !conf_text_same(now->tls.key_file, old->tls.key_file)
 	    || memcmp(&now->http, &old->http, sizeof(now->http)) != 0)
 		log_warning("control.listen, run_dir, tls and http: a change needs a restart");
 }

@@ -69,7 +69,7 @@ static json_t *beat_json(struct fleet *f)
 		"difference",
 		difference,
 		"equal",
-		s.leads || (s.known && s.equal && !s.importing && !s.resync),
+		fleet_holds(&s),
 		"local",
 		(json_int_t)s.local,
 		"away",

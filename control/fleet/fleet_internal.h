@@ -249,6 +249,12 @@ bool fleet_up(const struct fleet *); // commands can be sent
 void fleet_terms_load(struct fleet *);
 void fleet_terms_keep(struct fleet *);
 
+// Its list is the leader's, and whole.
+static inline bool fleet_holds(const struct fleet_state *s)
+{
+	return s->leads || (s->known && s->equal && !s->importing && !s->resync);
+}
+
 // --- fleet_status.c
 void fleet_alarm(struct fleet *, enum fleet_alarm, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -152,7 +152,7 @@ static void place_add(json_t *json, const struct fleet *f)
 			"digest",
 			digest,
 			"equal",
-			s.leads || (s.known && s.equal && !s.importing && !s.resync),
+			fleet_holds(&s),
 			"importing",
 			s.importing || f->resync.running,
 			"local",

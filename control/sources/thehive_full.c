@@ -305,6 +305,23 @@ static void page_next(struct thehive *hive)
 
 // --- the page against the ledger
 
+#define OBSERVABLES "observables of closed cases"
+
+// NULL: it is told, or asked again.
+static json_t *observables_page(struct thehive *hive, const struct http_answer *answer)
+{
+	bool again;
+	json_t *page = hive_list_page(hive, OBSERVABLES, false, answer, &again);
+	if (again)
+		hive_full_soon(hive);
+	return page;
+}
+
+static void observables_odd(struct thehive *hive, const struct http_answer *answer)
+{
+	hive_trouble(hive, OBSERVABLES, answer, "the list holds something that is no observable");
+}
+
 static void bulk_come(void *ctx, const struct http_answer *answer)
 {
 	struct thehive *hive = ctx;
@@ -316,21 +333,13 @@ static void bulk_come(void *ctx, const struct http_answer *answer)
 		step_to(hive, FULL_READ);
 		return;
 	}
-	bool again;
-	json_t *page = hive_list_page(hive, "observables of closed cases", false, answer, &again);
-	if (again)
-		hive_full_soon(hive);
+	json_t *page = observables_page(hive, answer);
 	if (!page)
 		return;
 	int more = hive_bulk_take(hive, full->bulk, page, full->asked_for);
 	json_decref(page);
 	if (more < 0)
-		hive_trouble(
-			hive,
-			"observables of closed cases",
-			answer,
-			"the list holds something that is no observable"
-		);
+		observables_odd(hive, answer);
 	else
 		step_to(hive, more ? FULL_BULK : FULL_READ);
 }
@@ -347,7 +356,7 @@ static void bulk_ask(struct thehive *hive)
 	int error = hive_list_query(hive, OBSERVABLES_PATH, body, bulk_come);
 	full->waiting = !error;
 	if (error)
-		hive_trouble(hive, "observables of closed cases", NULL, strerror(-error));
+		hive_trouble(hive, OBSERVABLES, NULL, strerror(-error));
 }
 
 // --- which cases are read, and how
@@ -511,21 +520,13 @@ static void batch_come(void *ctx, const struct http_answer *answer)
 		step_to(hive, FULL_SINGLE);
 		return;
 	}
-	bool again;
-	json_t *page = hive_list_page(hive, "observables of closed cases", false, answer, &again);
-	if (again)
-		hive_full_soon(hive);
+	json_t *page = observables_page(hive, answer);
 	if (!page)
 		return;
 	int more = hive_batch_take(full->batch, page, full->asked_for);
 	json_decref(page);
 	if (more == -EINVAL) {
-		hive_trouble(
-			hive,
-			"observables of closed cases",
-			answer,
-			"the list holds something that is no observable"
-		);
+		observables_odd(hive, answer);
 		return;
 	}
 	if (more < 0)
@@ -545,7 +546,7 @@ static void batch_ask(struct thehive *hive)
 	);
 	full->waiting = !error;
 	if (error)
-		hive_trouble(hive, "observables of closed cases", NULL, strerror(-error));
+		hive_trouble(hive, OBSERVABLES, NULL, strerror(-error));
 }
 
 // False: it has to be read.
