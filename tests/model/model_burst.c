@@ -10,6 +10,7 @@
 
 #include "dataplane/core/match.h"
 #include "tests/match_memory.h"
+#include "tests/random.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -48,10 +49,7 @@ static uint8_t colliding[COLLIDING][4];
 
 static uint32_t below(uint32_t n)
 {
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return (uint32_t)((state * 2685821657736338717ull) >> 33) % n;
+	return random_under(&state, n);
 }
 
 static void mask(uint8_t addr[16], unsigned bits)

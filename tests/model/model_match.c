@@ -11,6 +11,7 @@
 #include "dataplane/keys.h"
 #include "rules/oracle.h"
 #include "tests/match_memory.h"
+#include "tests/random.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,13 +38,9 @@ struct model {
 
 static uint64_t state;
 
-// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators".
 static uint32_t below(uint32_t n)
 {
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return (uint32_t)((state * 2685821657736338717ull) >> 33) % n;
+	return random_under(&state, n);
 }
 
 // --- random things, near each other

@@ -10,20 +10,15 @@
 #include "control/fleet/fleet_internal.h"
 #include "control/ledger.h"
 #include "control/protect.h"
-#include "tests/unit/cm.h"
+#include "tests/unit/redis_server.h"
 
 #include <event2/event.h>
 
-#include <ftw.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define N 4
 #define BLOCKS 400
@@ -41,9 +36,8 @@ struct gateway {
 };
 
 struct world {
-	char dir[64], socket[96], key_file[96];
-	pid_t redis;
-	redisContext *cli;
+	char key_file[96];
+	struct redis_here redis;
 	struct event_base *base;
 	struct gateway g[N];
 	struct indicator block[BLOCKS];
@@ -71,45 +65,9 @@ static void denials_cb(void *ctx, const char *gateway, const void *octets, size_
 	(void)len;
 }
 
-static void redis_start(struct world *w)
-{
-	w->redis = fork();
-	if (w->redis == 0) {
-		execlp("redis-server",
-		       "redis-server",
-		       "--port",
-		       "0",
-		       "--unixsocket",
-		       w->socket,
-		       "--dir",
-		       w->dir,
-		       "--save",
-		       "",
-		       "--logfile",
-		       "log",
-		       NULL);
-		_exit(127);
-	}
-	for (int i = 0; i < 1000; i++) {
-		w->cli = redisConnectUnix(w->socket);
-		if (w->cli && !w->cli->err)
-			return;
-		redisFree(w->cli);
-		poll(NULL, 0, 20);
-	}
-	fail_msg("redis-server does not answer");
-}
-
-static void redis_end(struct world *w)
-{
-	redisFree(w->cli);
-	kill(w->redis, SIGKILL);
-	waitpid(w->redis, NULL, 0);
-}
-
 static void cli(struct world *w, const char *command)
 {
-	void *reply = redisCommand(w->cli, command);
+	void *reply = redisCommand(w->redis.cli, command);
 
 	assert_non_null(reply);
 	freeReplyObject(reply);
@@ -150,29 +108,29 @@ static int world_init(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	FILE *key;
 
-	snprintf(w->dir, sizeof(w->dir), "/tmp/stanch-fleet-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
-	snprintf(w->socket, sizeof(w->socket), "%s/redis.sock", w->dir);
-	snprintf(w->key_file, sizeof(w->key_file), "%s/key", w->dir);
+	redis_init(&w->redis);
+	snprintf(w->key_file, sizeof(w->key_file), "%s/key", w->redis.dir);
 	key = fopen(w->key_file, "w");
 	assert_non_null(key);
 	fputs(KEY, key);
 	fclose(key);
 	chmod(w->key_file, 0600);
 	w->base = event_base_new();
-	redis_start(w);
+	redis_start(&w->redis);
 	for (int i = 0; i < N; i++) {
 		struct gateway *g = &w->g[i];
 
 		snprintf(g->name, sizeof(g->name), "g%d", i);
-		snprintf(g->dir, sizeof(g->dir), "%s/%s", w->dir, g->name);
+		snprintf(g->dir, sizeof(g->dir), "%s/%s", w->redis.dir, g->name);
 		mkdir(g->dir, 0700);
 		g->fleet_conf = (struct conf_fleet){
 			.id = w->g[0].name + 1,
 			.gateway = g->name,
 			.role = i == N - 1 ? CONF_FLEET_FOLLOWER : CONF_FLEET_AUTO,
 			.redis
-			= {.address = w->socket, .timeout_ms = 3000, .connect_timeout_ms = 2000},
+			= {.address = w->redis.socket,
+			   .timeout_ms = 3000,
+			   .connect_timeout_ms = 2000},
 			.key_file = w->key_file,
 			.lease_ms = 2000,
 		};
@@ -185,14 +143,6 @@ static int world_init(void **state)
 	return 0;
 }
 
-static int remove_cb(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static int world_fini(void **state)
 {
 	struct world *w = *state;
@@ -200,9 +150,8 @@ static int world_fini(void **state)
 	for (int i = 0; i < N; i++)
 		if (w->g[i].fleet)
 			gateway_kill(&w->g[i]);
-	redis_end(w);
+	redis_fini(&w->redis);
 	event_base_free(w->base);
-	nftw(w->dir, remove_cb, 8, FTW_DEPTH | FTW_PHYS);
 	free(w);
 	return 0;
 }
@@ -323,8 +272,8 @@ static void turn(struct world *w)
 		cli(w, "FLUSHALL");
 		break;
 	case 7:
-		redis_end(w);
-		redis_start(w);
+		redis_end(&w->redis);
+		redis_start(&w->redis);
 		break;
 	case 8:
 		cli(w, "XADD stanch:0:log 99999-1 k s p 1 d 2 m 3");

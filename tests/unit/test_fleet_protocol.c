@@ -5,18 +5,13 @@
 // writes to as he likes: one leads, all hold the same, and nothing that was confirmed is lost.
 
 #include "control/fleet/fleet_internal.h"
-#include "tests/unit/cm.h"
 #include "tests/unit/fleet_ledger.h"
+#include "tests/unit/redis_server.h"
 
-#include <ftw.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define N 3
 #define DEADLINE_MS 30000
@@ -34,9 +29,8 @@ struct gateway {
 };
 
 struct world {
-	char dir[64], socket[96], key_file[96], other_file[96];
-	pid_t redis;
-	redisContext *cli;
+	char key_file[96], other_file[96];
+	struct redis_here redis;
 	struct event_base *base;
 	struct gateway g[N];
 };
@@ -67,49 +61,6 @@ static void denials_cb(void *ctx, const char *gateway, const void *octets, size_
 
 // --- redis-server
 
-static void redis_start(struct world *w)
-{
-	int64_t until = fleet_now_ms() + DEADLINE_MS;
-
-	w->redis = fork();
-	if (w->redis == 0) {
-		execlp("redis-server",
-		       "redis-server",
-		       "--port",
-		       "0",
-		       "--unixsocket",
-		       w->socket,
-		       "--dir",
-		       w->dir,
-		       "--save",
-		       "",
-		       "--logfile",
-		       "log",
-		       "--enable-debug-command",
-		       "yes",
-		       NULL);
-		_exit(127);
-	}
-	for (;;) {
-		w->cli = redisConnectUnix(w->socket);
-		if (w->cli && !w->cli->err)
-			break;
-		redisFree(w->cli);
-		assert_true(fleet_now_ms() < until);
-		poll(NULL, 0, 20);
-	}
-}
-
-static void redis_end(struct world *w)
-{
-	if (!w->redis)
-		return;
-	redisFree(w->cli);
-	kill(w->redis, SIGKILL);
-	waitpid(w->redis, NULL, 0);
-	w->redis = 0;
-}
-
 // What somebody does to Redis; an error of it fails the test.
 static long long cli(struct world *w, const char *format, ...)
 {
@@ -118,7 +69,7 @@ static long long cli(struct world *w, const char *format, ...)
 	long long number;
 
 	va_start(args, format);
-	r = redisvCommand(w->cli, format, args);
+	r = redisvCommand(w->redis.cli, format, args);
 	va_end(args);
 	assert_non_null(r);
 	if (r->type == REDIS_REPLY_ERROR)
@@ -143,7 +94,7 @@ static void gateway_start(struct world *w, int i, int role)
 	g->fleet_conf.gateway = g->name;
 	g->fleet_conf.role = role;
 	g->fleet_conf.redis = (struct conf_redis_server
-	){.address = w->socket, .timeout_ms = 3000, .connect_timeout_ms = 2000};
+	){.address = w->redis.socket, .timeout_ms = 3000, .connect_timeout_ms = 2000};
 	if (!g->fleet_conf.key_file)
 		g->fleet_conf.key_file = w->key_file;
 	g->fleet_conf.lease_ms = 2000;
@@ -183,27 +134,17 @@ static int world_init(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
-	snprintf(w->dir, sizeof(w->dir), "/tmp/stanch-fleet-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
-	snprintf(w->socket, sizeof(w->socket), "%s/redis.sock", w->dir);
-	snprintf(w->key_file, sizeof(w->key_file), "%s/key", w->dir);
-	snprintf(w->other_file, sizeof(w->other_file), "%s/other", w->dir);
+	redis_init(&w->redis);
+	snprintf(w->key_file, sizeof(w->key_file), "%s/key", w->redis.dir);
+	snprintf(w->other_file, sizeof(w->other_file), "%s/other", w->redis.dir);
 	file_write(w->key_file, KEY "\n");
 	file_write(w->other_file, "another key of at least so many octets\n");
 	chmod(w->key_file, 0600);
 	chmod(w->other_file, 0600);
 	w->base = event_base_new();
-	redis_start(w);
+	redis_start(&w->redis);
 	*state = w;
 	return 0;
-}
-
-static int remove_cb(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
 }
 
 static int world_fini(void **state)
@@ -218,9 +159,8 @@ static int world_fini(void **state)
 	for (int i = 0; i < N; i++)
 		if (w->g[i].control.ledger)
 			fake_free(w->g[i].control.ledger);
-	redis_end(w);
+	redis_fini(&w->redis);
 	event_base_free(w->base);
-	nftw(w->dir, remove_cb, 8, FTW_DEPTH | FTW_PHYS);
 	free(w);
 	return 0;
 }
@@ -573,12 +513,12 @@ static void test_restarted(void **state)
 		fake_set(ledger_of(w, leader_of(w)), i, true);
 	fake_set(ledger_of(w, leader_of(w)), 3, false);
 	UNTIL(w, all_same(w));
-	redis_end(w);
+	redis_end(&w->redis);
 	run_ms(w, 300);
 	for (int i = 0; i < N; i++)
 		if (!fleet_leads(w->g[i].fleet))
 			fake_set(ledger_of(w, i), 40 + i, true);
-	redis_start(w);
+	redis_start(&w->redis);
 	UNTIL(w, all_same(w) && fake_count(ledger_of(w, 0)) == 31);
 	nothing_lost(w);
 }

@@ -8,6 +8,7 @@
 // that it had, but where somebody withdrew it or it had an end.
 // Alone, and the same again: STANCH_SEED=<seed> test_ledger_fleet_model
 
+#include "tests/random.h"
 #include "tests/unit/fleet_world.h"
 
 #include <inttypes.h>
@@ -30,18 +31,9 @@ struct model {
 	const struct node *who; // it was done to that one, or to all (NULL)
 };
 
-static uint64_t next(struct model *m)
-{
-	// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators".
-	m->seed ^= m->seed >> 12;
-	m->seed ^= m->seed << 25;
-	m->seed ^= m->seed >> 27;
-	return m->seed * 2685821657736338717u;
-}
-
 static unsigned below(struct model *m, unsigned n)
 {
-	return (unsigned)((next(m) >> 33) % n);
+	return random_under(&m->seed, n);
 }
 
 static void indicators_init(void)

@@ -5,6 +5,7 @@
 // both must hold the same entries; the change log, replayed, must give them too.
 // Alone, and the same again: STANCH_SEED=<seed> test_ledger_model
 
+#include "tests/random.h"
 #include "tests/unit/ledger_fixture.h"
 
 #include <errno.h>
@@ -38,18 +39,9 @@ struct model {
 	struct revision cursor;
 };
 
-static uint64_t next(struct model *m)
-{
-	// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators".
-	m->seed ^= m->seed >> 12;
-	m->seed ^= m->seed << 25;
-	m->seed ^= m->seed >> 27;
-	return m->seed * 2685821657736338717u;
-}
-
 static unsigned below(struct model *m, unsigned n)
 {
-	return (unsigned)((next(m) >> 33) % n);
+	return random_under(&m->seed, n);
 }
 
 static void indicators_init(void)

@@ -5,6 +5,7 @@
 
 #include "dataplane/keys.h"
 #include "dataplane/set.h"
+#include "tests/random.h"
 #include "tests/unit/cm.h"
 
 #include <rte_rcu_qsbr.h>
@@ -22,11 +23,7 @@ static uint64_t seed;
 
 static uint32_t random_below(uint32_t n)
 {
-	// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators".
-	seed ^= seed >> 12;
-	seed ^= seed << 25;
-	seed ^= seed >> 27;
-	return (uint32_t)((seed * 2685821657736338717ull) >> 33) % n;
+	return random_under(&seed, n);
 }
 
 static struct indicator parse(const char *text)
