@@ -24,7 +24,8 @@ static char indicators[INDICATORS][32];
 struct model {
 	struct world *w;
 	uint64_t seed;
-	int64_t had[NODES_MAX][INDICATORS]; // until when; 0: it lacks it
+	int64_t had[NODES_MAX][INDICATORS]; // until when, grace of orphans included; 0: it lacks it
+	int64_t clock[NODES_MAX]; // of the last look: a restart sets it back
 	size_t place[NODES_MAX]; // numbers
 	unsigned forks[NODES_MAX];
 	const char *step; // the last
@@ -382,15 +383,40 @@ static bool may_lack(struct model *m, size_t i, int x, uint64_t place)
 	return strcmp(m->step, "follow") != 0 || named(m, i, x, place);
 }
 
+// When the last claim on it ends there, if nobody does anything.
+static int64_t in_force_until(struct node *n, const char *text)
+{
+	struct indicator indicator = indicator_of(text);
+	scoped_stmt stmt = NULL;
+	struct ledger_key key;
+
+	key_pack(&indicator, &key);
+	assert_int_equal(
+		sql_prepare(
+			of(n),
+			"SELECT max(CASE state WHEN 1 THEN min(until, orphaned_since + ?2)"
+			" ELSE until END) FROM claims WHERE key=?1 AND state < 2",
+			&stmt
+		),
+		0
+	);
+	sql_bind_key(stmt, 1, &key);
+	sqlite3_bind_int64(stmt, 2, of(n)->conf.orphan_grace);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	return sqlite3_column_int64(stmt, 0);
+}
+
 // None lacks what it had, but for what was done to it.
 static void check(struct model *m, int round)
 {
 	for (size_t i = 0; i < m->w->n; i++) {
 		struct node *n = &m->w->nodes[i];
 		struct fleet_place place;
+		int64_t now;
 
 		settle(n);
 		ledger_fleet_place(of(n), &place);
+		now = in_seconds(&n->f, 0);
 		for (int x = 0; x < INDICATORS; x++) {
 			struct entry e;
 			bool has = entry_is(&n->f, indicators[x], &e);
@@ -406,7 +432,7 @@ static void check(struct model *m, int round)
 					(int)m->place[i],
 					(int)place.number
 				);
-			if (!has && m->had[i][x] > in_seconds(&n->f, 0)
+			if (!has && m->had[i][x] > m->clock[i] && m->had[i][x] > now
 			    && !may_lack(m, i, x, place.number))
 				fail_msg(
 					"round %d (%s): %s lacks %s, which nobody withdrew",
@@ -415,9 +441,7 @@ static void check(struct model *m, int round)
 					n->name,
 					indicators[x]
 				);
-			m->had[i][x] = !has			    ? 0
-				: e.enforce_until > e.monitor_until ? e.enforce_until
-								    : e.monitor_until;
+			m->had[i][x] = has ? in_force_until(n, indicators[x]) : 0;
 		}
 		if (getenv("CHECK")) {
 			print_message("%d %s %s\n", round, m->step, n->name);
@@ -425,6 +449,7 @@ static void check(struct model *m, int round)
 		}
 		m->place[i] = place.number;
 		m->forks[i] = n->forks;
+		m->clock[i] = now;
 	}
 }
 
