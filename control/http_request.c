@@ -138,13 +138,6 @@ const char *http_request_query(const struct http_request *request, const char *n
 	return request->query_parsed ? evhttp_find_header(&request->query, name) : NULL;
 }
 
-const char *http_request_header(const struct http_request *request, const char *name)
-{
-	if (!request->evreq)
-		return NULL;
-	return evhttp_find_header(evhttp_request_get_input_headers(request->evreq), name);
-}
-
 const char *http_request_body(const struct http_request *request, size_t *ret_len)
 {
 	*ret_len = 0;

@@ -41,7 +41,6 @@ struct http_caller {
 const struct http_caller *http_request_caller(const struct http_request *);
 const char *http_request_rest(const struct http_request *); // what "{}" stood for
 const char *http_request_query(const struct http_request *, const char *name); // decoded, or NULL
-const char *http_request_header(const struct http_request *, const char *name);
 const char *http_request_body(const struct http_request *, size_t *ret_len);
 // NULL and the request answered with 400 (line, column, reason) where the body is no JSON object.
 json_t *http_request_json(struct http_request *);

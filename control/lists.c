@@ -344,9 +344,7 @@ static void fleet_done(struct lists *ls, const struct list_event *e)
 	// What is given from now on is not behind the one that failed.
 	if (error < 0 && error != -ECANCELED)
 		ls->applies_failed++;
-	if (e->counted)
-		e->counted(e->ctx, error, e->result.held_removals);
-	else if (e->done)
+	if (e->done)
 		e->done(e->ctx, error, error < 0 ? strerror(-error) : "");
 }
 

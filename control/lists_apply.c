@@ -190,7 +190,7 @@ static void records_done(struct lists *ls, struct list_jobs *jobs, int error)
 
 	while ((job = STAILQ_FIRST(jobs))) {
 		STAILQ_REMOVE_HEAD(jobs, link);
-		worker_done(ls, job, error, 0);
+		worker_done(ls, job, error);
 		if (error)
 			error = -ECANCELED;
 		free(job);
@@ -225,7 +225,7 @@ void apply_take(struct lists *ls, struct list_job *job)
 		ls->round_failed = (error ? STAILQ_FIRST(&jobs) : bad)->round + 1;
 	records_done(ls, &jobs, error);
 	if (bad) {
-		worker_done(ls, bad, error ? -ECANCELED : r, 0);
+		worker_done(ls, bad, error ? -ECANCELED : r);
 		free(bad);
 	}
 }
@@ -344,7 +344,7 @@ void import_take(struct lists *ls, const struct list_job *job)
 	if (r < 0 && r != -ECANCELED)
 		ls->round_failed = job->round + 1;
 	batch_clear(ls->batch);
-	worker_done(ls, job, r, 0);
+	worker_done(ls, job, r);
 }
 
 // --- the sweep
@@ -405,27 +405,6 @@ static bool doomed_next(
 	return false;
 }
 
-static uint64_t doomed_count(struct worker_list *l)
-{
-	struct list_member m, named;
-	uint64_t n = 0;
-	int more = l->named ? run_next(l->named, &named) : 0;
-
-	while (doomed_next(l, &m, &named, &more))
-		n += m.actions != 0;
-	return n;
-}
-
-void sweep_count(struct lists *ls, const struct list_job *job)
-{
-	int r = doomed_prepare(ls);
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < ls->n_own && r == 0; i++)
-		n += doomed_count(ls->own[i]);
-	worker_done(ls, job, r, n);
-}
-
 static int list_sweep(struct lists *ls, struct worker_list *l)
 {
 	struct list_change c = {.put = false};
@@ -457,5 +436,5 @@ void sweep(struct lists *ls, const struct list_job *job)
 	batch_clear(ls->batch);
 	if (r == 0)
 		import_abort(ls);
-	worker_done(ls, job, r, 0);
+	worker_done(ls, job, r);
 }

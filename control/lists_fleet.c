@@ -113,15 +113,6 @@ void lists_fleet_import(
 		refused_post(ls, r, done, ctx);
 }
 
-void lists_fleet_sweep_count(struct lists *ls, lists_fleet_counted counted, void *ctx)
-{
-	struct list_job *job = lists_job_create(LIST_JOB_SWEEP_COUNT, 0, 0);
-
-	job->counted = counted;
-	job->ctx = ctx;
-	lists_job_post(ls, job, false);
-}
-
 void lists_fleet_sweep(struct lists *ls, ledger_done done, void *ctx)
 {
 	struct list_job *job = lists_job_create(LIST_JOB_SWEEP, 0, 0);

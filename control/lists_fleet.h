@@ -54,14 +54,12 @@ int lists_fleet_export_open(struct lists *, struct lists_export **ret_export);
 int lists_fleet_export_next(struct lists_export *, const void **ret_octets, size_t *ret_len);
 void lists_fleet_export_close(struct lists_export *);
 
-// --- a checkpoint, taken over: by a follower, begin, chunks, records, count, sweep
+// --- a checkpoint, taken over: by a follower, begin, chunks, records, sweep
 
 void lists_fleet_import_begin(struct lists *);
 // In the order in which they were written. Errors as of lists_fleet_apply; -EILSEQ: out of order.
 void lists_fleet_import(struct lists *, const void *octets, size_t len, ledger_done, void *ctx);
-// How many members the sweep will remove. -EILSEQ: chunks are missing.
-typedef void (*lists_fleet_counted)(void *ctx, int error, uint64_t removals);
-void lists_fleet_sweep_count(struct lists *, lists_fleet_counted, void *ctx);
-// What neither a chunk nor a record named goes; the import ends. -EILSEQ as above: nothing went.
+// What neither a chunk nor a record named goes; the import ends. -EILSEQ: chunks are missing, and
+// nothing went.
 void lists_fleet_sweep(struct lists *, ledger_done, void *ctx);
 void lists_fleet_import_abort(struct lists *); // what is not swept stays

@@ -99,7 +99,6 @@ enum list_job_type {
 	LIST_JOB_IMPORT_BEGIN,
 	LIST_JOB_IMPORT,
 	LIST_JOB_IMPORT_ABORT,
-	LIST_JOB_SWEEP_COUNT,
 	LIST_JOB_SWEEP,
 };
 
@@ -115,7 +114,6 @@ struct list_job {
 	struct list_conf conf; // CONF; of APPLY and IMPORT its name
 	// APPLY, IMPORT, SWEEP
 	ledger_done done;
-	lists_fleet_counted counted; // SWEEP_COUNT
 	void *ctx;
 	int refused; // APPLY: the loop did, for this
 	uint64_t round; // of applies: see lists.applies_failed
@@ -190,7 +188,6 @@ struct list_event {
 	} kind;
 	struct list_result result;
 	ledger_done done;
-	lists_fleet_counted counted;
 	void *ctx;
 };
 STAILQ_HEAD(list_events, list_event);
@@ -302,7 +299,6 @@ void apply_take(struct lists *, struct list_job *); // takes the job
 void import_begin(struct lists *);
 void import_abort(struct lists *);
 void import_take(struct lists *, const struct list_job *);
-void sweep_count(struct lists *, const struct list_job *);
 void sweep(struct lists *, const struct list_job *);
 
 // --- lists_held.c
@@ -316,7 +312,7 @@ struct worker_list *worker_list_add(struct lists *, uint32_t id, const char *nam
 void worker_report(struct lists *, struct worker_list *, const struct list_result *);
 void worker_publish(struct lists *, struct worker_list *, uint64_t progress, uint64_t total);
 // A job of the fleet is done: its callback comes on the loop.
-void worker_done(struct lists *, const struct list_job *, int error, uint64_t removals);
+void worker_done(struct lists *, const struct list_job *, int error);
 int worker_list_forget(struct lists *, struct worker_list *); // its row
 void changes_last(struct list_batch *); // sorted; of several changes of a member the last stands
 uint64_t key_hash(const struct ledger_key *);

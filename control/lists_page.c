@@ -116,16 +116,6 @@ int page_next(struct page_reader *r)
 	return 1;
 }
 
-int page_seek(struct page_reader *r, const struct ledger_key *key)
-{
-	int rc;
-
-	do
-		rc = page_next(r);
-	while (rc == 1 && key_compare(&r->member.key, key) < 0);
-	return rc;
-}
-
 void page_clear(struct page_writer *w, size_t limit)
 {
 	w->limit = limit < LIST_PAGE_MAX ? limit : LIST_PAGE_MAX;

@@ -47,8 +47,6 @@ struct page_reader {
 void page_begin(struct page_reader *, const void *octets, size_t len);
 // 1: reader->member is the next one; 0: the end; -EBADMSG: the page is damaged.
 int page_next(struct page_reader *);
-// The first member not before `key`: as page_next.
-int page_seek(struct page_reader *, const struct ledger_key *key);
 
 struct page_writer {
 	size_t len;

@@ -119,7 +119,7 @@ void worker_report(struct lists *ls, struct worker_list *l, const struct list_re
 	event_post(ls, result, LIST_EVENT_READ);
 }
 
-void worker_done(struct lists *ls, const struct list_job *job, int error, uint64_t removals)
+void worker_done(struct lists *ls, const struct list_job *job, int error)
 {
 	struct list_event *e = calloc(1, sizeof(*e));
 
@@ -129,9 +129,7 @@ void worker_done(struct lists *ls, const struct list_job *job, int error, uint64
 	e->kind = LIST_EVENT_DONE;
 	e->result.list = job->list;
 	e->result.error = error;
-	e->result.held_removals = removals;
 	e->done = job->done;
-	e->counted = job->counted;
 	e->ctx = job->ctx;
 	pthread_mutex_lock(&ls->mutex);
 	STAILQ_INSERT_TAIL(&ls->events, e, link);
@@ -559,9 +557,6 @@ static bool job_do_first(struct lists *ls, struct list_job *job)
 		return true;
 	case LIST_JOB_IMPORT_ABORT:
 		import_abort(ls);
-		return true;
-	case LIST_JOB_SWEEP_COUNT:
-		sweep_count(ls, job);
 		return true;
 	case LIST_JOB_SWEEP:
 		sweep(ls, job);

@@ -4,16 +4,10 @@
 // Tags that the gateway itself sets on observables, "<response_tag>:<word>": what became of them.
 // They share their prefix with what analysts say ("stanch:none"), and say nothing themselves:
 // whoever reads tags passes over them.
-//
-// Thread: any; pure.
 
 #pragma once
-
-#include <stdbool.h>
 
 #define STATUS_TAG_ENFORCED "enforced"
 #define STATUS_TAG_MONITORED "monitored"
 #define STATUS_TAG_HELD "held"
 #define STATUS_TAG_REFUSED "refused"
-
-bool status_tag_word(const char *word); // is what follows the prefix one of them?

@@ -28,7 +28,6 @@ struct gateway {
 	bool idle;
 	struct list_result last;
 	bool read_is_done;
-	uint64_t removals;
 };
 
 static struct payload history[LOG_MAX];
